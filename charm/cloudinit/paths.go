@@ -1,0 +1,33 @@
+package cloudinit
+
+// Places inside a runner, the same on every cloud.
+const (
+	// User runs the jobs.
+	User = "ubuntu"
+	// Home is the user's home directory.
+	Home = "/home/ubuntu"
+	// ApplicationDir holds GitHub's runner application.
+	ApplicationDir = "/home/ubuntu/actions-runner"
+	// ExchangeDir holds the files for the manager.
+	ExchangeDir = "/home/ubuntu/metrics-exchange"
+	// JITPath is the root-only file with the encoded JIT configuration, which
+	// the service deletes once it has read it.
+	JITPath = "/etc/github-runner/jit-config"
+	// StartedPath is the marker that the one and only start leaves.
+	StartedPath = "/etc/github-runner/started"
+)
+
+// Files in the exchange directory.
+const (
+	// PreJobMetricsFile says what job came: it is written when a job arrives.
+	PreJobMetricsFile = "pre-job-metrics.json"
+	// PreJobDoneFile is the marker that the pre-job script leaves at its end.
+	PreJobDoneFile = "pre-job-done"
+	// PostJobMetricsFile says how the job ended.
+	PostJobMetricsFile = "post-job-metrics.json"
+	// RunCompletedFile is left when the runner has nothing more to do.
+	RunCompletedFile = "run-completed"
+	// DiagFile is the end of the application's and the service's logs, left
+	// after an abnormal end.
+	DiagFile = "diag.log"
+)

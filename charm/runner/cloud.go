@@ -1,0 +1,160 @@
+package runner
+
+import (
+	"context"
+	"time"
+
+	"github-runner/charm/secret"
+)
+
+// Cloud is a place where runners' machines live. It knows nothing of GitHub:
+// the manager decides, the cloud does.
+//
+// Every method returns within a deadline of its own even if ctx has none, may
+// be called from several goroutines, and reports its failures as the errors of
+// this package where one fits (ErrUnreachable, ErrQuota, ErrUnauthorized, …).
+type Cloud interface {
+	// Prepare makes what runners need before they are born (network, storage,
+	// profiles, image look-up) and repairs what was edited by hand. It is
+	// idempotent. The template it returns is what Create takes.
+	Prepare(ctx context.Context, want Want) (Template, error)
+
+	// List returns every instance of ours, and the traces of instances that are
+	// no longer there (Status Traces). Foreign instances whose names have our
+	// shape are returned with Foreign set; nothing may be done to them.
+	List(ctx context.Context) ([]Instance, error)
+
+	// Create makes and starts one instance; it does not wait until it has
+	// booted. After an error the instance may exist all the same.
+	Create(ctx context.Context, template Template, birth Birth) error
+
+	// PreJobDone blocks until the runner's pre-job script has left its marker
+	// or the runner is gone (nil), or until ctx ends (its error).
+	PreJobDone(ctx context.Context, name string) error
+
+	// Collect copies what the runner left into dir, bounded in size, hostile
+	// content included: metrics files, and logs where it ended abnormally.
+	Collect(ctx context.Context, name, dir string) (Remains, error)
+
+	// Delete removes the instance and all that belongs to it alone, running or
+	// not. It returns nil when it is already gone.
+	Delete(ctx context.Context, name string) error
+
+	// Watch sends when something of ours changed: an instance started, stopped
+	// or went away, or a runner left a file. Changes are coalesced; the channel
+	// is closed when ctx ends or the watch is lost. A cloud without events
+	// returns a nil channel and no error.
+	Watch(ctx context.Context) (<-chan struct{}, error)
+
+	// Destroy removes all that Prepare made for this unit. It refuses (ErrBusy)
+	// while instances of ours exist.
+	Destroy(ctx context.Context) error
+}
+
+// Want is what the charm's user asked for, as far as every cloud and the
+// manager must know it. What only one cloud needs it gets when it is made.
+type Want struct {
+	// Count is how many runners there should be.
+	Count int
+	// Scope is where they register.
+	Scope Scope
+	// Group is the name of the organisation's runner group.
+	Group string
+	// Labels are all labels that the runners register with.
+	Labels []string
+	// Application is the runner application that an image without one
+	// downloads at its first start.
+	Application Application
+}
+
+// Application is one downloadable build of GitHub's runner application.
+type Application struct {
+	Version string
+	URL     string
+	SHA256  string
+}
+
+// Template is a prepared recipe for runners.
+type Template struct {
+	// Hash identifies every input that a runner is made from, but nothing that
+	// belongs to one runner alone and nothing that is live. The manager only
+	// compares it.
+	Hash string
+	// Want is what the template was prepared for.
+	Want Want
+	// BootDeadline is how long a new runner may take to come online.
+	BootDeadline time.Duration
+}
+
+// Birth is what one new runner gets that no other has.
+type Birth struct {
+	Name     string
+	Scope    Scope
+	RunnerID int64
+	// JIT is the encoded JIT configuration: single-use credentials.
+	JIT secret.Text
+}
+
+// Status is the life of an instance as its cloud sees it.
+type Status string
+
+// The states of an instance.
+const (
+	// StatusCreating is an instance that is being made or has not yet started.
+	StatusCreating Status = "creating"
+	StatusRunning  Status = "running"
+	StatusStopped  Status = "stopped"
+	// StatusError is an instance that its cloud gave up on.
+	StatusError    Status = "error"
+	StatusDeleting Status = "deleting"
+	// StatusTraces is no instance any more: only files or mounts are left.
+	StatusTraces Status = "traces"
+)
+
+// Working says whether a job is at work in an instance.
+type Working int
+
+// What a cloud can know about the work in an instance.
+const (
+	WorkingUnknown Working = iota
+	WorkingNo
+	WorkingYes
+)
+
+// Instance is one machine of ours, as its cloud describes it.
+type Instance struct {
+	Name   string
+	Status Status
+	// Fault is the cloud's own words for what is wrong with it.
+	Fault string
+
+	// The metadata that the instance was created with.
+	Scope    Scope
+	RunnerID int64
+	Created  time.Time
+	Hash     string
+
+	// Working is whether a job is at work in it, without asking GitHub.
+	Working Working
+	// TookJob is whether it ever took a job, as far as its files tell.
+	TookJob bool
+	// PreJobDone is whether the pre-job script left its marker.
+	PreJobDone bool
+	// Completed is whether the runner said that it has run to its end.
+	Completed bool
+
+	// Foreign marks an instance that has our name's shape without our
+	// metadata: somebody else's, never touched.
+	Foreign bool
+}
+
+// Remains is what a runner left behind.
+type Remains struct {
+	// PreJob and PostJob are the metrics files as the runner wrote them, at
+	// most 1 KiB each; nil when there are none.
+	PreJob  []byte
+	PostJob []byte
+	// LastLines are the last lines that the runner's application and service
+	// wrote, for a person to read; at most 2 KiB.
+	LastLines string
+}
