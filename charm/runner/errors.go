@@ -21,6 +21,8 @@ var (
 	ErrExists = errors.New("already exists")
 	// ErrQuota: no room is left for one more.
 	ErrQuota = errors.New("quota exceeded")
+	// ErrFailedStart: a runner ended, or ran out of time, before it took a job.
+	ErrFailedStart = errors.New("runners do not start")
 	// ErrUnreachable: no answer, or a failure of the other side's own.
 	ErrUnreachable = errors.New("unreachable")
 )

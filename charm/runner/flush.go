@@ -1,0 +1,339 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// FlushMode says which runners a flush removes.
+type FlushMode string
+
+// The five flush modes.
+const (
+	FlushIdle               FlushMode = "flush-idle"
+	FlushIdleWaitRepoCheck  FlushMode = "flush-idle-wait-repo-check"
+	FlushBusy               FlushMode = "flush-busy"
+	FlushBusyWaitRepoCheck  FlushMode = "flush-busy-wait-repo-check"
+	ForceFlushWaitRepoCheck FlushMode = "force-flush-wait-repo-check"
+)
+
+// flushRule is what one mode does.
+type flushRule struct {
+	waits bool // for the pre-job scripts of busy runners
+	busy  bool // busy runners are removed
+	force bool // also without GitHub
+}
+
+func flushRules() map[FlushMode]flushRule {
+	return map[FlushMode]flushRule{
+		FlushIdle:               {},
+		FlushIdleWaitRepoCheck:  {waits: true},
+		FlushBusy:               {busy: true},
+		FlushBusyWaitRepoCheck:  {waits: true, busy: true},
+		ForceFlushWaitRepoCheck: {waits: true, busy: true, force: true},
+	}
+}
+
+// ParseFlushMode returns the mode of that name; the empty name is FlushIdle.
+func ParseFlushMode(name string) (FlushMode, error) {
+	if name == "" {
+		return FlushIdle, nil
+	}
+	rules := flushRules()
+	if _, ok := rules[FlushMode(name)]; ok {
+		return FlushMode(name), nil
+	}
+	var names []string
+	for mode := range rules {
+		names = append(names, string(mode))
+	}
+	slices.Sort(names)
+	return "", fmt.Errorf("cannot flush with mode %q: it must be one of %s", name, strings.Join(names, ", "))
+}
+
+// FlushResult says what a flush did.
+type FlushResult struct {
+	// Flushed is how many runners it removed.
+	Flushed int
+	// SkippedBusy are the runners left because they are busy.
+	SkippedBusy []string
+	// Failed are the runners that could not be removed.
+	Failed []string
+	// RegistrationsLeft are the runners whose machine is gone and whose
+	// registration GitHub still holds; each reconcile tries them again.
+	RegistrationsLeft []string
+	// PreJobTimeout is set when runners were still before the end of their
+	// pre-job script when the wait ended.
+	PreJobTimeout bool
+}
+
+// Flush removes runners as the mode says. It does not replace them: that is the
+// next reconcile's.
+func (m *Manager) Flush(ctx context.Context, scope Scope, mode FlushMode) (FlushResult, error) {
+	rule, ok := flushRules()[mode]
+	if !ok {
+		return FlushResult{}, fmt.Errorf("cannot flush with unknown mode %q", mode)
+	}
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.Limits.Reconcile)
+	defer cancel()
+	f := &flush{Manager: m, scope: scope, rule: rule}
+	err := f.run(ctx)
+	m.save()
+	return f.result(), err
+}
+
+// flush is one run of Flush.
+type flush struct {
+	*Manager
+	scope Scope
+	rule  flushRule
+	tally tally
+}
+
+// tally collects what happened to runners from many goroutines.
+type tally struct {
+	mu            sync.Mutex
+	flushed       int
+	busy          map[string]bool
+	failed        map[string]error
+	left          map[string]bool
+	preJobTimeout bool
+}
+
+func (t *tally) note(f func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f()
+}
+
+func (f *flush) run(ctx context.Context) error {
+	f.tally = tally{busy: map[string]bool{}, failed: map[string]error{}, left: map[string]bool{}}
+	view, err := f.see(ctx, f.scope)
+	if err != nil {
+		return err
+	}
+	if away := view.Away[f.scope]; away != nil && !f.rule.force {
+		return fmt.Errorf("cannot flush without GitHub (only mode %s can): %w", ForceFlushWaitRepoCheck, away)
+	}
+	if !f.rule.busy {
+		f.spare(view)
+	}
+	f.releaseFree(ctx, view)
+	if f.rule.waits {
+		f.awaitPreJobs(ctx, view)
+	}
+	if err := f.removeQuiet(ctx); err != nil {
+		return err
+	}
+	if f.rule.busy {
+		return f.removeBusy(ctx)
+	}
+	return ctx.Err()
+}
+
+// see looks at the world and judges it, without a template.
+func (m *Manager) see(ctx context.Context, scope Scope) (View, error) {
+	world, err := m.look(ctx, scope)
+	if err != nil {
+		return View{}, err
+	}
+	template := Template{BootDeadline: fallbackBootDeadline, Want: Want{Scope: scope}}
+	var view View
+	view, m.memory = observe(world, m.cfg.Owner, template, m.memory, m.cfg.Limits)
+	return view, nil
+}
+
+// spare notes the runners that the mode leaves because they are busy.
+func (f *flush) spare(view View) {
+	for _, r := range view.Runners {
+		if r.Verdict == Busy {
+			f.tally.busy[r.Name] = true
+		}
+	}
+}
+
+// releaseFree deregisters every runner that might be idle.
+func (f *flush) releaseFree(ctx context.Context, view View) {
+	f.each(ctx, view, []Verdict{Starting, Idle, Lost}, func(ctx context.Context, r Info) error {
+		err := f.cfg.GitHub.Deregister(ctx, r.Scope, r.RunnerID)
+		switch {
+		case errors.Is(err, ErrBusy):
+			return err
+		case err != nil && !f.rule.force:
+			return err
+		case err != nil:
+			return nil // the instance goes all the same, below
+		}
+		f.Manager.note(func() { f.memory.set(signDeregistered, r.Name, time.Now()) })
+		return nil
+	})
+}
+
+// awaitPreJobs waits until no busy runner is before the end of its pre-job
+// script, for as long as the limit says and no longer.
+func (f *flush) awaitPreJobs(ctx context.Context, view View) {
+	ctx, cancel := context.WithTimeout(ctx, f.cfg.Limits.PreJob)
+	defer cancel()
+	if f.cfg.Progress != nil && view.Count(Busy) > 0 {
+		f.cfg.Progress(fmt.Sprintf("waiting for the pre-job scripts of %d busy runners", view.Count(Busy)))
+	}
+	var waits errgroup.Group
+	for _, r := range view.Runners {
+		if r.Verdict != Busy && !(f.rule.force && r.Verdict == Unknown && r.Working == WorkingYes) || r.PreJobDone {
+			continue
+		}
+		waits.Go(func() error { return f.cfg.Cloud.PreJobDone(ctx, r.Name) })
+	}
+	if err := waits.Wait(); err != nil {
+		f.tally.note(func() { f.tally.preJobTimeout = true })
+		f.cfg.Log.WithError(err).Warn("going on before every pre-job script has ended")
+	}
+}
+
+// removeQuiet removes the runners that were deregistered, once they have been
+// seen to be quiet for the settling time, and what was dead before.
+func (f *flush) removeQuiet(ctx context.Context) error {
+	for {
+		view, err := f.see(ctx, f.scope)
+		if err != nil {
+			return err
+		}
+		var next time.Duration
+		f.each(ctx, view, []Verdict{Dead, Traces, Finishing}, func(ctx context.Context, r Info) error {
+			if r.Verdict != Finishing || r.Removable {
+				return f.remove(ctx, r)
+			}
+			deregistered, byUs := f.deregisteredAt(r.Name)
+			if !byUs {
+				return nil
+			}
+			if r.Working == WorkingYes {
+				return ErrBusy // it had taken a job after all
+			}
+			if r.Working == WorkingNo {
+				f.tally.note(func() {
+					next = max(next, f.cfg.Limits.Settle-time.Since(deregistered), time.Millisecond)
+				})
+			}
+			return nil
+		})
+		if next == 0 {
+			return nil
+		}
+		timer := time.NewTimer(next)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-timer.C:
+		}
+	}
+}
+
+func (m *Manager) deregisteredAt(name string) (time.Time, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.memory.when(signDeregistered, name)
+}
+
+// removeBusy removes every runner that is left: the machine first, because
+// GitHub does not let a registration go while its job runs.
+func (f *flush) removeBusy(ctx context.Context) error {
+	view, err := f.see(ctx, f.scope)
+	if err != nil {
+		return err
+	}
+	verdicts := []Verdict{Starting, Idle, Busy, Finishing, Lost, Dead, Traces}
+	if f.rule.force {
+		verdicts = append(verdicts, Unknown)
+	}
+	f.each(ctx, view, verdicts, f.remove)
+	return ctx.Err()
+}
+
+// remove removes one runner and counts it.
+func (f *flush) remove(ctx context.Context, r Info) error {
+	left, err := f.discard(ctx, r)
+	if err != nil {
+		return err
+	}
+	f.tally.note(func() {
+		if r.Verdict != Traces {
+			f.tally.flushed++
+		}
+		if left {
+			f.tally.left[r.Name] = true
+		}
+	})
+	return nil
+}
+
+// discard collects from a runner, deletes its machine and then deregisters it.
+// It reports whether GitHub still holds the registration.
+func (m *Manager) discard(ctx context.Context, r Info) (left bool, err error) {
+	remains := m.collect(ctx, r)
+	if err := m.cfg.Cloud.Delete(ctx, r.Name); err != nil {
+		return false, err
+	}
+	if r.Verdict != Traces && m.cfg.Journal != nil {
+		came, _ := m.memoryOf(r.Name)
+		m.cfg.Journal.Ended(ctx, r, remains, came)
+	}
+	if r.RunnerID == 0 || r.Verdict == Finishing {
+		return false, nil
+	}
+	if err := m.cfg.GitHub.Deregister(ctx, r.Scope, r.RunnerID); err != nil {
+		m.cfg.Log.WithError(err).WithField("runner", r.Name).Warn("GitHub still holds a registration")
+		return true, nil
+	}
+	return false, nil
+}
+
+// each does something to every runner of the verdicts, side by side, and tallies
+// what failed.
+func (f *flush) each(ctx context.Context, view View, verdicts []Verdict, do func(context.Context, Info) error) {
+	var group errgroup.Group
+	group.SetLimit(f.cfg.Limits.Deletes)
+	for _, r := range view.Runners {
+		if !slices.Contains(verdicts, r.Verdict) {
+			continue
+		}
+		group.Go(func() error {
+			err := do(ctx, r)
+			f.tally.note(func() { f.tally.count(r.Name, err) })
+			if err != nil && !errors.Is(err, ErrBusy) {
+				f.cfg.Log.WithError(err).WithField("runner", r.Name).Warn("cannot flush a runner")
+			}
+			return nil
+		})
+	}
+	_ = group.Wait()
+}
+
+func (t *tally) count(name string, err error) {
+	delete(t.busy, name)
+	delete(t.failed, name)
+	switch {
+	case errors.Is(err, ErrBusy):
+		t.busy[name] = true
+	case err != nil:
+		t.failed[name] = err
+	}
+}
+
+func (f *flush) result() FlushResult {
+	return FlushResult{
+		Flushed:           f.tally.flushed,
+		SkippedBusy:       sortedKeys(f.tally.busy),
+		Failed:            sortedKeys(f.tally.failed),
+		RegistrationsLeft: sortedKeys(f.tally.left),
+		PreJobTimeout:     f.tally.preJobTimeout,
+	}
+}

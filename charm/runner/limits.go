@@ -1,0 +1,59 @@
+package runner
+
+import "time"
+
+// Limits are the times and numbers that bound a manager.
+type Limits struct {
+	// Creates and Deletes are how many of each run at the same time.
+	Creates, Deletes int
+	// Poll is how often GitHub is asked while something is in flight.
+	Poll time.Duration
+	// Reconcile bounds a whole reconcile.
+	Reconcile time.Duration
+	// PreJob bounds a flush's wait for pre-job scripts.
+	PreJob time.Duration
+	// Settle is how long a runner that was deregistered is watched before it
+	// is removed: GitHub has been seen to deregister one that had just taken a
+	// job, whose worker starts within a second or two.
+	Settle time.Duration
+	// Quiet is how long a runner whose registration went away by itself must
+	// show no work before it is removed.
+	Quiet time.Duration
+	// OfflineGrace is how long a runner may be seen offline after its boot
+	// deadline.
+	OfflineGrace time.Duration
+	// OnlineOrphan is how long a registration may be online without an
+	// instance: a cloud's list may lag.
+	OnlineOrphan time.Duration
+	// AfterAway is how long no age counts after GitHub did not answer.
+	AfterAway time.Duration
+	// Idle is how old an idle runner may become: images and one-time tokens
+	// stay fresh.
+	Idle time.Duration
+	// StuckDeleting and StuckRegistration are after how long a deletion and a
+	// registration that GitHub does not let go are warned about.
+	StuckDeleting, StuckRegistration time.Duration
+	// Undo bounds what is cleaned up after a cancelled step.
+	Undo time.Duration
+}
+
+// DefaultLimits returns the limits that hold in production, for a machine with
+// the given number of CPUs.
+func DefaultLimits(cpus int) Limits {
+	return Limits{
+		Creates:           max(4, cpus),
+		Deletes:           16,
+		Poll:              time.Second,
+		Reconcile:         10 * time.Minute,
+		PreJob:            150 * time.Second,
+		Settle:            5 * time.Second,
+		Quiet:             90 * time.Second,
+		OfflineGrace:      time.Minute,
+		OnlineOrphan:      time.Minute,
+		AfterAway:         5 * time.Minute,
+		Idle:              12 * time.Hour,
+		StuckDeleting:     10 * time.Minute,
+		StuckRegistration: 20 * time.Minute,
+		Undo:              4 * time.Second,
+	}
+}

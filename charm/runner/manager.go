@@ -1,0 +1,336 @@
+package runner
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+// fallbackBootDeadline judges runners while no template could be prepared: the
+// longest of all clouds.
+const fallbackBootDeadline = 20 * time.Minute
+
+// coalesce is how long a burst of events may gather before the world is looked
+// at again.
+const coalesce = 100 * time.Millisecond
+
+// Config is what a manager works with.
+type Config struct {
+	Owner  Owner
+	Cloud  Cloud
+	GitHub GitHub
+	// Application finds the runner application of today for runners whose image
+	// has none. It is asked once per reconcile, and only before a create.
+	Application func(ctx context.Context, scope Scope) (Application, error)
+	// Journal is told what happened to runners; nil when nobody listens.
+	Journal Journal
+	// LogDir is where the logs of a runner that ended abnormally are kept.
+	LogDir func(name string) string
+	Limits Limits
+	// Memory is what the last manager remembered, Save keeps what this one
+	// does.
+	Memory Memory
+	Save   func(Memory) error
+	// Progress is told, in a few words, what is being waited for.
+	Progress func(text string)
+	Log      *logrus.Entry
+}
+
+// Journal is told of the events of runners' lives.
+type Journal interface {
+	// Online: a runner came online, so long after it was created.
+	Online(name string, after time.Duration)
+	// Ended: a runner is gone; came is when it came online, zero when it never
+	// was seen to.
+	Ended(ctx context.Context, runner Info, remains Remains, came time.Time)
+	// Reconciled: a reconcile ended.
+	Reconciled(result Result, took time.Duration)
+}
+
+// Manager keeps the runners of one unit. Whoever calls it holds the unit's
+// lock; its methods are not to be called at the same time.
+type Manager struct {
+	cfg Config
+
+	mu     sync.Mutex // guards memory while steps run
+	memory Memory
+	saved  Memory
+}
+
+// NewManager returns a manager; it does nothing yet.
+func NewManager(cfg Config) *Manager {
+	return &Manager{cfg: cfg, memory: cfg.Memory.Clone(), saved: cfg.Memory.Clone()}
+}
+
+// Result is what a reconcile found and did.
+type Result struct {
+	// View is the world as it was seen last.
+	View View
+	// Delta is how many runners were missing (or, negative, too many) when the
+	// reconcile began.
+	Delta int
+	// Created and Removed are numbers of runners, Crashed those that started
+	// and ended without a job or any word of their end.
+	Created, Removed, Crashed int
+	// Wanted is how many there should be.
+	Wanted int
+	// Warnings are for a person: what does not go on by itself.
+	Warnings []string
+	// Held is the setback that creating waits for, if any.
+	Held Setback
+}
+
+// Reconcile makes the runners be as wanted. With wait it returns once every new
+// runner is online or has failed to be; without, once it is created. The result
+// is valid beside an error, too: each error left something undone that the next
+// reconcile tries again, and no more than that.
+func (m *Manager) Reconcile(ctx context.Context, want Want, wait bool) (Result, error) {
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.Limits.Reconcile)
+	defer cancel()
+	r := m.begin(ctx, want, wait)
+	err := r.run(ctx)
+	result := r.finish()
+	if m.cfg.Journal != nil {
+		m.cfg.Journal.Reconciled(result, time.Since(began))
+	}
+	return result, err
+}
+
+// reconcile is one run of Reconcile.
+type reconcile struct {
+	*Manager
+	want     Want
+	wait     bool
+	template Template
+	events   <-chan struct{}
+
+	application func(context.Context) (Application, error)
+	born        map[string]bool
+	held        bool // no more creating in this run
+	first       bool
+	result      Result
+	failures    []error
+	view        View
+}
+
+func (m *Manager) begin(ctx context.Context, want Want, wait bool) *reconcile {
+	r := &reconcile{Manager: m, want: want, wait: wait, born: map[string]bool{}, first: true}
+	r.result.Wanted = want.Count
+	r.template = Template{Want: want}
+	if want.Count > 0 {
+		template, err := m.cfg.Cloud.Prepare(ctx, want)
+		if err != nil {
+			r.failures = append(r.failures, fmt.Errorf("cannot prepare for runners: %w", err))
+			r.held = true
+		} else {
+			r.template = template
+		}
+	}
+	r.template.Want = want
+	r.template.BootDeadline = cmp.Or(r.template.BootDeadline, fallbackBootDeadline)
+	r.application = sync1(func(ctx context.Context) (Application, error) {
+		return m.cfg.Application(ctx, want.Scope)
+	})
+	events, err := m.cfg.Cloud.Watch(ctx)
+	if err != nil {
+		m.cfg.Log.WithError(err).Debug("no events from the cloud: looking at it again and again instead")
+	}
+	r.events = events
+	return r
+}
+
+// run looks and acts until there is nothing to do and nothing to wait for.
+func (r *reconcile) run(ctx context.Context) error {
+	for {
+		steps, err := r.round(ctx)
+		if err != nil {
+			return errors.Join(append(r.failures, err)...)
+		}
+		if len(steps) > 0 {
+			continue
+		}
+		pause, pending := r.pending()
+		if !pending {
+			return errors.Join(r.failures...)
+		}
+		if err := r.pause(ctx, pause); err != nil {
+			return errors.Join(append(r.failures, fmt.Errorf("cannot wait for runners any longer: %w", err))...)
+		}
+	}
+}
+
+// round is one look at the world and all that follows from it at once.
+func (r *reconcile) round(ctx context.Context) ([]Step, error) {
+	world, err := r.look(ctx, r.want.Scope)
+	if err != nil {
+		return nil, err
+	}
+	r.judge(world)
+	if away := world.Away[r.want.Scope]; away != nil && r.first {
+		r.failures = append(r.failures, fmt.Errorf("cannot list the runners of %s: %w", r.want.Scope, away))
+	}
+	r.first = false
+	steps := r.affordable(plan(r.view, r.want, r.memory, r.cfg.Limits))
+	r.execute(ctx, steps)
+	r.save()
+	return steps, ctx.Err()
+}
+
+// judge updates the view and what is remembered.
+func (r *reconcile) judge(world World) {
+	before := r.memory
+	r.view, r.memory = observe(world, r.cfg.Owner, r.template, r.memory, r.cfg.Limits)
+	for i, runner := range r.view.Runners {
+		if r.born[runner.Name] && runner.Hash != r.template.Hash && runner.Outdated {
+			// Replacing it would go on for ever.
+			r.view.Runners[i].Outdated = false
+			if !r.held {
+				r.held = true
+				r.failures = append(r.failures, fmt.Errorf("cannot trust the cloud: new runner %s reads back as made from another template (%s instead of %s)", runner.Name, runner.Hash, r.template.Hash))
+			}
+		}
+		r.arrived(runner, before, world.Now)
+	}
+	if r.first {
+		r.result.Delta = r.want.Count - r.view.counted()
+	}
+	r.result.View = r.view
+	online := r.view.Count(Idle, Busy)
+	if r.cfg.Progress != nil && r.view.Count(Starting) > 0 {
+		r.cfg.Progress(fmt.Sprintf("starting runners %d/%d", online, r.want.Count))
+	}
+}
+
+// arrived tells the journal of a runner that is online for the first time.
+func (r *reconcile) arrived(runner Info, before Memory, now time.Time) {
+	if _, known := before.when(signOnline, runner.Name); known || r.template.Hash == "" {
+		return
+	}
+	if _, online := r.memory.when(signOnline, runner.Name); !online {
+		return
+	}
+	r.memory.overcome(failStart)
+	r.cfg.Log.WithFields(logrus.Fields{"runner": runner.Name, "after": now.Sub(runner.Created).Round(time.Millisecond)}).Info("runner is online")
+	if r.cfg.Journal != nil {
+		r.cfg.Journal.Online(runner.Name, now.Sub(runner.Created))
+	}
+}
+
+// affordable drops the creates of a run in which creating has failed.
+func (r *reconcile) affordable(steps []Step) []Step {
+	var kept []Step
+	for _, step := range steps {
+		if step.Do == DoCreate && r.held {
+			continue
+		}
+		kept = append(kept, step)
+	}
+	return kept
+}
+
+// pending reports whether there is something to wait for, and for how long at
+// most until the world is looked at again.
+func (r *reconcile) pending() (time.Duration, bool) {
+	if r.wait && r.view.Count(Starting) > 0 {
+		return r.cfg.Limits.Poll, true
+	}
+	for _, runner := range r.view.Runners {
+		if runner.Verdict != Finishing || runner.Working != WorkingNo {
+			continue
+		}
+		if deregistered, ok := r.memory.when(signDeregistered, runner.Name); ok {
+			return min(r.cfg.Limits.Poll, max(r.cfg.Limits.Settle-time.Since(deregistered), time.Millisecond)), true
+		}
+	}
+	return 0, false
+}
+
+// pause waits for an event, but no longer than so long.
+func (r *reconcile) pause(ctx context.Context, longest time.Duration) error {
+	timer := time.NewTimer(longest)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	case _, ok := <-r.events:
+		if !ok {
+			r.events = nil
+		}
+	}
+	timer.Reset(coalesce)
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+func (r *reconcile) finish() Result {
+	r.result.Warnings = r.warnings()
+	r.result.Held, _ = r.memory.braked(time.Now())
+	return r.result
+}
+
+// warnings lists what needs a person, in the view as it is.
+func (r *reconcile) warnings() []string {
+	var texts []string
+	limits := r.cfg.Limits
+	for _, runner := range append(r.view.Runners, r.view.Orphans...) {
+		age := r.view.Now.Sub(runner.Since)
+		switch {
+		case runner.Verdict == Foreign:
+			texts = append(texts, fmt.Sprintf("instance %s has the name of a runner of this unit, but was not made by it: left alone", runner.Name))
+		case runner.Verdict == Deleting && age > limits.StuckDeleting:
+			texts = append(texts, fmt.Sprintf("instance %s has been deleting for %s", runner.Name, age.Round(time.Minute)))
+		case runner.Verdict == Orphan && age > limits.StuckRegistration:
+			texts = append(texts, fmt.Sprintf("GitHub has kept the registration of %s for %s after its machine went", runner.Name, age.Round(time.Minute)))
+		}
+	}
+	for scope, err := range r.view.Away {
+		if scope != r.want.Scope {
+			texts = append(texts, fmt.Sprintf("runners may still be registered at %s, which can't be listed: %v", scope, err))
+		}
+	}
+	return texts
+}
+
+// save keeps the memory if it changed. A memory that can't be kept costs grace
+// periods only, so it is said and no more.
+func (m *Manager) save() {
+	if m.cfg.Save == nil || m.memory.equal(m.saved) {
+		return
+	}
+	if err := m.cfg.Save(m.memory.Clone()); err != nil {
+		m.cfg.Log.WithError(err).Warn("cannot keep what was seen of the runners")
+		return
+	}
+	m.saved = m.memory.Clone()
+}
+
+// sync1 makes f run at most once at a time and remember its first success.
+func sync1[T any](f func(context.Context) (T, error)) func(context.Context) (T, error) {
+	var mu sync.Mutex
+	var value T
+	var done bool
+	return func(ctx context.Context) (T, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if done {
+			return value, nil
+		}
+		fresh, err := f(ctx)
+		if err == nil {
+			value, done = fresh, true
+		}
+		return fresh, err
+	}
+}

@@ -1,0 +1,130 @@
+package runner
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Do is what a step does.
+type Do string
+
+// The steps of a plan.
+const (
+	// DoCreate: register and create one new runner.
+	DoCreate Do = "create"
+	// DoRelease: deregister a runner that might be idle. GitHub refuses if it
+	// is not; the machine goes once it has been seen to be quiet.
+	DoRelease Do = "release"
+	// DoRemove: collect what is left, remove the machine, then deregister.
+	DoRemove Do = "remove"
+	// DoDeregister: remove a registration that has no machine.
+	DoDeregister Do = "deregister"
+)
+
+// Step is one thing to be done, to one runner. Steps of a plan do not depend on
+// each other.
+type Step struct {
+	Do     Do
+	Runner Info
+	// Reason is for the log.
+	Reason string
+}
+
+// plan says what brings the world of the view to the wanted state. It is pure.
+// Creating is bounded by what the memory's setbacks allow.
+func plan(view View, want Want, memory Memory, limits Limits) []Step {
+	steps := cleanUp(view, limits)
+	released := release(view, want)
+	steps = append(steps, released...)
+	missing := want.Count - view.counted()
+	if missing <= 0 || view.Away[want.Scope] != nil {
+		return steps
+	}
+	for range memory.allowance(missing, view.Count(Starting), view.Now) {
+		steps = append(steps, Step{Do: DoCreate, Reason: "too few runners"})
+	}
+	return steps
+}
+
+// cleanUp returns the steps that remove what no longer serves.
+func cleanUp(view View, limits Limits) []Step {
+	var steps []Step
+	for _, r := range view.Runners {
+		switch {
+		case r.Verdict == Dead, r.Verdict == Traces:
+			steps = append(steps, Step{Do: DoRemove, Runner: r, Reason: string(r.Verdict)})
+		case r.Verdict == Lost:
+			// Like an idle one: GitHub may know better.
+			steps = append(steps, Step{Do: DoRelease, Runner: r, Reason: string(r.Verdict)})
+		case r.Removable:
+			steps = append(steps, Step{Do: DoRemove, Runner: r, Reason: "finished"})
+		}
+	}
+	for _, orphan := range view.Orphans {
+		online := orphan.Registration.Online && !orphan.Registration.Busy
+		if online && view.Now.Sub(orphan.Since) < limits.OnlineOrphan {
+			continue
+		}
+		steps = append(steps, Step{Do: DoDeregister, Runner: orphan, Reason: "registration without an instance"})
+	}
+	return steps
+}
+
+// release returns the steps that let go of free runners: first because there
+// are too many, then because they are outdated, a few at a time.
+func release(view View, want Want) []Step {
+	var steps []Step
+	candidates := expendable(view)
+	surplus := min(max(view.counted()-want.Count, 0), len(candidates))
+	for _, r := range candidates[:surplus] {
+		steps = append(steps, Step{Do: DoRelease, Runner: r, Reason: "too many runners"})
+	}
+	budget := max(1, want.Count/4) - inMotion(view)
+	for _, r := range candidates[surplus:] {
+		if budget <= 0 || !r.Outdated {
+			break
+		}
+		steps = append(steps, Step{Do: DoRelease, Runner: r, Reason: "outdated"})
+		budget--
+	}
+	return steps
+}
+
+// inMotion is how many replacements are under way.
+func inMotion(view View) int {
+	n := 0
+	for _, r := range view.Runners {
+		if r.Verdict == Starting && !r.Outdated || r.Verdict == Finishing && r.Working == WorkingNo {
+			n++
+		}
+	}
+	return n
+}
+
+// expendable returns the free runners, in the order in which they are let go:
+// outdated ones, then the youngest not yet online, then the oldest idle.
+func expendable(view View) []Info {
+	var free []Info
+	for _, r := range view.Runners {
+		if r.Verdict == Idle || r.Verdict == Starting {
+			free = append(free, r)
+		}
+	}
+	rank := func(r Info) int {
+		switch {
+		case r.Outdated:
+			return 0
+		case r.Verdict == Starting:
+			return 1
+		}
+		return 2
+	}
+	slices.SortStableFunc(free, func(a, b Info) int {
+		byAge := a.Created.Compare(b.Created)
+		if a.Verdict == Starting && b.Verdict == Starting {
+			byAge = -byAge
+		}
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), byAge)
+	})
+	return free
+}

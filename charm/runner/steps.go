@@ -1,0 +1,212 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/errgroup"
+)
+
+// execute runs the steps, creates and removals side by side. One failure stops
+// nothing else; what it means for the next round is remembered.
+func (r *reconcile) execute(ctx context.Context, steps []Step) {
+	var creates, removals errgroup.Group
+	creates.SetLimit(r.cfg.Limits.Creates)
+	removals.SetLimit(r.cfg.Limits.Deletes)
+	var all errgroup.Group
+	all.Go(func() error {
+		for _, step := range steps {
+			if step.Do != DoCreate {
+				removals.Go(func() error { r.carryOut(ctx, step); return nil })
+			}
+		}
+		return removals.Wait()
+	})
+	for _, step := range steps {
+		if step.Do == DoCreate {
+			creates.Go(func() error { r.carryOut(ctx, step); return nil })
+		}
+	}
+	_ = creates.Wait()
+	_ = all.Wait()
+}
+
+// carryOut does one step and notes how it went.
+func (r *reconcile) carryOut(ctx context.Context, step Step) {
+	if ctx.Err() != nil {
+		return
+	}
+	began := time.Now()
+	var name string
+	var err error
+	switch step.Do {
+	case DoCreate:
+		name, err = r.create(ctx)
+		r.created(name, err)
+	case DoRelease:
+		name, err = step.Runner.Name, r.release(ctx, step.Runner)
+	case DoRemove:
+		name, err = step.Runner.Name, r.remove(ctx, step.Runner)
+	case DoDeregister:
+		name, err = step.Runner.Name, r.deregister(ctx, step.Runner)
+	}
+	log := r.cfg.Log.WithFields(logrus.Fields{
+		"runner": name, "step": step.Do, "reason": step.Reason, "took": time.Since(began).Round(time.Millisecond),
+	})
+	switch {
+	case err == nil:
+		log.Info("done")
+	case errors.Is(err, ErrBusy):
+		log.Info("left alone: it is busy")
+	default:
+		log.WithError(err).Warn("failed")
+		if step.Do != DoCreate {
+			r.note(func() { r.failures = append(r.failures, fmt.Errorf("cannot %s %s: %w", step.Do, name, err)) })
+		}
+	}
+}
+
+// note runs f while no other step changes the manager's notes.
+func (m *Manager) note(f func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f()
+}
+
+// create registers and creates one runner. What it can't finish it undoes.
+func (r *reconcile) create(ctx context.Context) (string, error) {
+	name := r.cfg.Owner.NewName()
+	application, err := r.application(ctx)
+	if err != nil {
+		return name, fmt.Errorf("cannot find the runner application: %w", err)
+	}
+	template := r.template
+	template.Want.Application = application
+	registration, jit, err := r.cfg.GitHub.Register(ctx, r.want.Scope, Request{Name: name, Group: r.want.Group, Labels: r.want.Labels})
+	if err != nil {
+		return name, fmt.Errorf("cannot register: %w", err)
+	}
+	err = r.cfg.Cloud.Create(ctx, template, Birth{Name: name, Scope: r.want.Scope, RunnerID: registration.ID, JIT: jit})
+	if err == nil {
+		return name, nil
+	}
+	// The registration first: without it, an instance that exists all the same
+	// can't take a job.
+	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.Limits.Undo)
+	defer cancel()
+	undone := errors.Join(
+		r.cfg.GitHub.Deregister(undo, r.want.Scope, registration.ID),
+		r.cfg.Cloud.Delete(undo, name),
+	)
+	if undone != nil {
+		r.cfg.Log.WithError(undone).WithField("runner", name).Warn("cannot undo a failed create yet: the next reconcile will")
+	}
+	return name, err
+}
+
+// created notes how a create went.
+func (r *reconcile) created(name string, err error) {
+	r.note(func() {
+		if err == nil {
+			r.born[name] = true
+			r.result.Created++
+			r.memory.overcome(failQuota, failNotFound, failUnauthorized, failTransient)
+			return
+		}
+		// In one reconcile the first failure ends the creating.
+		r.held = true
+		r.memory.fail(failureKind(err), err.Error(), time.Now())
+		r.failures = append(r.failures, fmt.Errorf("cannot create a runner: %w", err))
+	})
+}
+
+// release deregisters a runner that might be idle; ErrBusy means it is not. Its
+// machine goes once it has been seen to be quiet.
+func (r *reconcile) release(ctx context.Context, runner Info) error {
+	if runner.Verdict == Lost {
+		r.failedStart(ctx, runner)
+	}
+	if err := r.cfg.GitHub.Deregister(ctx, runner.Scope, runner.RunnerID); err != nil {
+		return err
+	}
+	r.note(func() { r.memory.set(signDeregistered, runner.Name, time.Now()) })
+	return nil
+}
+
+// failedStart collects from a runner that never came online while it is still
+// there to be asked.
+func (r *reconcile) failedStart(ctx context.Context, runner Info) {
+	remains := r.collect(ctx, runner)
+	if runner.FailedStart {
+		r.startFailed(runner, remains, "did not come online in time")
+	}
+}
+
+func (r *reconcile) startFailed(runner Info, remains Remains, how string) {
+	reason := fmt.Sprintf("runner %s %s", runner.Name, how)
+	if remains.LastLines != "" {
+		reason += "; it left: " + remains.LastLines
+	}
+	r.note(func() {
+		r.held = true
+		r.memory.fail(failStart, reason, time.Now())
+		r.failures = append(r.failures, Trouble{Advice: reason, Err: ErrFailedStart})
+	})
+}
+
+// remove collects what a runner left, deletes its machine, then deregisters it.
+func (r *reconcile) remove(ctx context.Context, runner Info) error {
+	remains := r.collect(ctx, runner)
+	if err := r.cfg.Cloud.Delete(ctx, runner.Name); err != nil {
+		return err
+	}
+	failed := runner.FailedStart || runner.Completed && !runner.TookJob && runner.Registration.ID != 0
+	if failed {
+		r.startFailed(runner, remains, "ended without taking a job")
+	}
+	r.note(func() {
+		r.result.Removed++
+		if runner.TookJob && remains.PostJob == nil || failed {
+			r.result.Crashed++
+		}
+	})
+	if runner.Verdict != Traces && r.cfg.Journal != nil {
+		came, _ := r.memoryOf(runner.Name)
+		r.cfg.Journal.Ended(ctx, runner, remains, came)
+	}
+	if runner.Registration.ID == 0 {
+		return nil
+	}
+	err := r.deregister(ctx, runner)
+	if errors.Is(err, ErrBusy) {
+		return nil // GitHub lets go within 15 minutes; the orphan is tried again
+	}
+	return err
+}
+
+func (m *Manager) memoryOf(name string) (time.Time, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.memory.when(signOnline, name)
+}
+
+// collect fetches what a runner left. A runner that leaves nothing readable is
+// removed all the same.
+func (m *Manager) collect(ctx context.Context, runner Info) Remains {
+	remains, err := m.cfg.Cloud.Collect(ctx, runner.Name, m.cfg.LogDir(runner.Name))
+	if err != nil {
+		m.cfg.Log.WithError(err).WithField("runner", runner.Name).Warn("cannot collect what a runner left")
+	}
+	return remains
+}
+
+func (m *Manager) deregister(ctx context.Context, runner Info) error {
+	return m.cfg.GitHub.Deregister(ctx, runner.Scope, runner.RunnerID)
+}
+
+func isNotFound(err error) bool {
+	return errors.Is(err, ErrNotFound)
+}
