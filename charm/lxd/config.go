@@ -1,0 +1,155 @@
+package lxd
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github-runner/charm/cloudinit"
+	"github-runner/charm/runner"
+)
+
+// The kinds of instances, in LXD's own words.
+const (
+	Container      = "container"
+	VirtualMachine = "virtual-machine"
+)
+
+// The kinds of storage that runner-storage names.
+const (
+	// JujuStorage is the storage that Juju attached, or the machine's shared
+	// pool where nothing is attached.
+	JujuStorage = "juju-storage"
+	// MemoryStorage is a pool of the unit's own in memory.
+	MemoryStorage = "memory"
+)
+
+// How long calls to the daemon may take.
+const (
+	callDeadline     = 30 * time.Second
+	createDeadline   = 5 * time.Minute
+	watchdogMargin   = 5 * time.Minute
+	containerBoot    = 3 * time.Minute
+	virtualBoot      = 10 * time.Minute
+	neverStartedTime = 30 * time.Second
+)
+
+// Config is all that a Cloud must be told.
+type Config struct {
+	// Owner is the unit whose runners these are.
+	Owner runner.Owner
+	// Socket is the daemon's socket. "": $LXD_DIR/unix.socket, that of the
+	// snap or that of Debian's package, whichever exists.
+	Socket string
+	// ExchangeDir is the folder for the exchange folders of all runners.
+	ExchangeDir string
+	// ImageAlias is the local image that runners start from: "noble".
+	ImageAlias string
+	// Arch is the architecture that the image must have, as Go calls it:
+	// "amd64" or "arm64". "": not checked.
+	Arch string
+	// InstanceType is Container or VirtualMachine.
+	InstanceType string
+	// CPU is the number of processors of a runner.
+	CPU int
+	// Memory and Disk are a runner's, in bytes.
+	Memory int64
+	Disk   int64
+	// StorageKind is JujuStorage or MemoryStorage.
+	StorageKind string
+	// StoragePath is where Juju attached the storage; "": nothing is attached.
+	StoragePath string
+	// Denylist are the networks that runners may not reach.
+	Denylist []netip.Prefix
+	// Proxy, DockerMirror and DebugHosts are passed on to the runners. One of
+	// the debug hosts is chosen for each.
+	Proxy        cloudinit.Proxy
+	DockerMirror string
+	DebugHosts   []cloudinit.DebugHost
+	// Root is a prefix of the host's folders that Install writes to; "" but in
+	// tests.
+	Root string
+	// Log gets warnings and progress; never a secret.
+	Log *logrus.Entry
+}
+
+// Cloud is the runner.Cloud of an LXD daemon. It connects when it is used: the
+// daemon may be missing, or restart, at any time.
+type Cloud struct {
+	config Config
+	log    *logrus.Entry
+	// plain is set once it was said that exchange folders are plain ones.
+	plain atomic.Bool
+}
+
+// New returns the cloud that config describes, without touching the daemon.
+func New(config Config) (*Cloud, error) {
+	if err := config.check(); err != nil {
+		return nil, err
+	}
+	log := config.Log
+	if log == nil {
+		log = logrus.NewEntry(logrus.StandardLogger())
+	}
+	return &Cloud{config: config, log: log.WithField("cloud", "lxd")}, nil
+}
+
+func (c Config) check() error {
+	switch {
+	case c.Owner.Unit == "":
+		return fmt.Errorf("cannot use LXD: the unit has no name")
+	case !filepath.IsAbs(c.ExchangeDir):
+		return fmt.Errorf("cannot use LXD: exchange folder %q is not an absolute path", c.ExchangeDir)
+	case c.InstanceType != Container && c.InstanceType != VirtualMachine:
+		return fmt.Errorf("cannot use LXD: lxd-instance-type %q is neither %s nor %s", c.InstanceType, Container, VirtualMachine)
+	case c.StorageKind != JujuStorage && c.StorageKind != MemoryStorage:
+		return fmt.Errorf("cannot use LXD: runner-storage %q is neither %s nor %s", c.StorageKind, JujuStorage, MemoryStorage)
+	}
+	return c.Owner.Check()
+}
+
+// socket is where the daemon listens, or would.
+func (c Config) socket() string {
+	if c.Socket != "" {
+		return c.Socket
+	}
+	if dir := os.Getenv("LXD_DIR"); dir != "" {
+		return filepath.Join(dir, "unix.socket")
+	}
+	if _, err := os.Stat(snapSocket); err == nil {
+		return snapSocket
+	}
+	return debianSocket
+}
+
+const (
+	snapSocket   = "/var/snap/lxd/common/lxd/unix.socket"
+	debianSocket = "/var/lib/lxd/unix.socket"
+)
+
+// unitName is what the unit's own bridge and ACL are called, and what the names
+// of its profiles and pools start with. Bridges allow 15 characters.
+func (c Config) unitName() string {
+	sum := sha256.Sum256([]byte(c.Owner.ModelUUID + "\x00" + c.Owner.Unit))
+	return "ghr-" + hex.EncodeToString(sum[:4])
+}
+
+// ownedByUnit reports whether a profile or pool is one of this unit's.
+func (c Config) ownedByUnit(name string) bool {
+	return strings.HasPrefix(name, c.unitName()+"-")
+}
+
+func (c Config) bootDeadline() time.Duration {
+	if c.InstanceType == VirtualMachine {
+		return virtualBoot
+	}
+	return containerBoot
+}

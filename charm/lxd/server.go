@@ -1,0 +1,178 @@
+package lxd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/canonical/lxd/client"
+	"github.com/canonical/lxd/shared/api"
+	"github.com/gorilla/websocket"
+
+	"github-runner/charm/runner"
+)
+
+// instances is the part of LXD's client that deals with runners.
+type instances interface {
+	GetInstances(kind api.InstanceType) ([]api.Instance, error)
+	GetInstance(name string) (*api.Instance, string, error)
+	GetInstanceFile(name, path string) (io.ReadCloser, *lxd.InstanceFileResponse, error)
+	GetOperations() ([]api.Operation, error)
+	RawWebsocket(path string) (*websocket.Conn, error)
+}
+
+// surroundings is the part of LXD's client that deals with what runners need.
+type surroundings interface {
+	GetServer() (*api.Server, string, error)
+	GetNetworks() ([]api.Network, error)
+	GetNetworkACL(name string) (*api.NetworkACL, string, error)
+	GetProfiles() ([]api.Profile, error)
+	GetStoragePools() ([]api.StoragePool, error)
+	GetStoragePool(name string) (*api.StoragePool, string, error)
+	GetImageAliasType(kind, name string) (*api.ImageAliasesEntry, string, error)
+	GetImage(fingerprint string) (*api.Image, string, error)
+}
+
+// writer sends what changes something. The client's typed calls for networks,
+// pools and ACLs return before a server since 6.8 has finished, and those for
+// instances open one more event connection each.
+type writer interface {
+	RawQuery(method, path string, body any, etag string) (*api.Response, string, error)
+}
+
+// server is one connection to the daemon. It lives as long as its context.
+type server struct {
+	instances
+	surroundings
+	writer
+	ctx context.Context
+}
+
+// connect returns a server whose calls all end with ctx, or after the deadline
+// at the latest. The socket is dialled anew for each call, so that a daemon that
+// restarted meanwhile is simply found again.
+func (c *Cloud) connect(ctx context.Context, deadline time.Duration) (server, context.CancelFunc, error) {
+	ctx, cancel := context.WithTimeout(ctx, deadline)
+	client, err := lxd.ConnectLXDUnixWithContext(ctx, c.config.socket(), &lxd.ConnectionArgs{
+		UserAgent:     "github-runner",
+		SkipGetServer: true,
+		TransportWrapper: func(inner *http.Transport) lxd.HTTPTransporter {
+			return boundTransport{ctx: ctx, inner: inner}
+		},
+	})
+	if err != nil {
+		cancel()
+		return server{}, nil, fmt.Errorf("cannot use LXD at %s: %w", c.config.socket(), err)
+	}
+	return server{instances: client, surroundings: client, writer: client, ctx: ctx}, cancel, nil
+}
+
+// boundTransport ties every request to one context: some of the client's calls
+// have none.
+type boundTransport struct {
+	ctx   context.Context
+	inner *http.Transport
+}
+
+// Transport returns the transport underneath, for websockets.
+func (t boundTransport) Transport() *http.Transport {
+	return t.inner
+}
+
+// RoundTrip sends the request.
+func (t boundTransport) RoundTrip(request *http.Request) (*http.Response, error) {
+	return t.inner.RoundTrip(request.WithContext(t.ctx))
+}
+
+// change sends a request and waits until what it asks for is done, whether the
+// server answers at once or with an operation.
+func (s server) change(method, path string, body any, etag string) error {
+	response, _, err := s.RawQuery(method, "/1.0"+path, body, etag)
+	if err != nil {
+		return classify(err)
+	}
+	if response.Type != api.AsyncResponse {
+		return nil
+	}
+	operation, err := response.MetadataAsOperation()
+	if err != nil {
+		return fmt.Errorf("cannot understand LXD's answer to %s %s: %w", method, path, err)
+	}
+	return s.wait(operation)
+}
+
+// wait blocks until the operation has ended and returns its failure. When the
+// server's context ends first, the operation is asked to stop, which LXD does
+// where it can.
+func (s server) wait(operation *api.Operation) error {
+	for !operation.StatusCode.IsFinal() {
+		response, _, err := s.RawQuery(http.MethodGet, "/1.0/operations/"+url.PathEscape(operation.ID)+"/wait?timeout=-1", nil, "")
+		if err != nil {
+			return classify(err)
+		}
+		if err := response.MetadataAsStruct(operation); err != nil {
+			return fmt.Errorf("cannot understand the state of LXD's operation %s: %w", operation.ID, err)
+		}
+	}
+	if operation.StatusCode == api.Success {
+		return nil
+	}
+	if operation.Err == "" {
+		return classify(fmt.Errorf("LXD ended the operation as %s", operation.Status))
+	}
+	return classify(errors.New(operation.Err))
+}
+
+// path builds an API path out of names that may hold anything.
+func path(parts ...string) string {
+	var b strings.Builder
+	for _, part := range parts {
+		b.WriteString("/" + url.PathEscape(part))
+	}
+	return b.String()
+}
+
+// statusKinds says what an HTTP status means to the manager.
+var statusKinds = map[int]error{
+	http.StatusUnauthorized: runner.ErrUnauthorized,
+	http.StatusForbidden:    runner.ErrForbidden,
+	http.StatusNotFound:     runner.ErrNotFound,
+	http.StatusConflict:     runner.ErrExists,
+}
+
+// quotaWords are what LXD says when there is no room; it has no codes for it.
+var quotaWords = []string{"no space left", "disk quota exceeded", "cannot allocate memory", "no available ip", "reached maximum"}
+
+// classify puts the manager's kind of error around LXD's own.
+func classify(err error) error {
+	if err == nil {
+		return nil
+	}
+	words := strings.ToLower(err.Error())
+	for _, quota := range quotaWords {
+		if strings.Contains(words, quota) {
+			return fmt.Errorf("%w: %w", runner.ErrQuota, err)
+		}
+	}
+	status, isStatus := api.StatusErrorMatch(err)
+	if kind, ok := statusKinds[status]; isStatus && ok {
+		return fmt.Errorf("%w: %w", kind, err)
+	}
+	var network *url.Error
+	if errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || status == http.StatusServiceUnavailable {
+		return fmt.Errorf("LXD is %w: %w", runner.ErrUnreachable, err)
+	}
+	return err
+}
+
+// isBusy reports whether LXD refused because something else is happening to the
+// instance.
+func isBusy(err error) bool {
+	words := strings.ToLower(err.Error())
+	return strings.Contains(words, "busy running") || strings.Contains(words, "instance is busy") || strings.Contains(words, "instance is being")
+}
