@@ -1,0 +1,208 @@
+package state
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github-runner/charm/runner"
+	"github-runner/charm/secret"
+)
+
+// format names the document that Encode writes. A change that an older or newer
+// build would misread gets a new number.
+const format = "github-runner/charm-state/1"
+
+// maxDocument bounds what Decode reads: the largest options fit several times.
+const maxDocument = 4 << 20
+
+// document is a CharmState as it is stored.
+type document struct {
+	Format           string           `json:"format"`
+	ModelUUID        string           `json:"model-uuid"`
+	Unit             string           `json:"unit"`
+	Scope            runner.Scope     `json:"scope"`
+	GitHubURL        string           `json:"github-url"`
+	Token            string           `json:"token"`
+	Group            string           `json:"group"`
+	Labels           []string         `json:"labels"`
+	Count            int              `json:"count"`
+	ReconcileSeconds int64            `json:"reconcile-seconds"`
+	BaseImage        string           `json:"base-image"`
+	InstanceType     InstanceType     `json:"instance-type"`
+	CPU              int              `json:"cpu"`
+	MemoryBytes      int64            `json:"memory-bytes"`
+	DiskBytes        int64            `json:"disk-bytes"`
+	Storage          Storage          `json:"storage"`
+	Arch             Arch             `json:"arch"`
+	Denylist         []netip.Prefix   `json:"denylist"`
+	DockerhubMirror  string           `json:"dockerhub-mirror"`
+	HTTPProxy        string           `json:"http-proxy"`
+	HTTPSProxy       string           `json:"https-proxy"`
+	NoProxy          string           `json:"no-proxy"`
+	UseAproxy        bool             `json:"use-aproxy"`
+	DebugHosts       []debugHostEntry `json:"debug-hosts"`
+	Warnings         []string         `json:"warnings"`
+}
+
+type debugHostEntry struct {
+	Host               netip.Addr `json:"host"`
+	Port               uint16     `json:"port"`
+	RSAFingerprint     string     `json:"rsa-fingerprint"`
+	Ed25519Fingerprint string     `json:"ed25519-fingerprint"`
+}
+
+// Encode returns the state as JSON, with its secrets in clear: it is for a file
+// that only root can read.
+func Encode(s CharmState) ([]byte, error) {
+	if err := check(s); err != nil {
+		return nil, fmt.Errorf("cannot encode the charm's state: %w", err)
+	}
+	d := document{
+		Format:           format,
+		ModelUUID:        s.Owner.ModelUUID,
+		Unit:             s.Owner.Unit,
+		Scope:            s.Scope,
+		GitHubURL:        s.GitHubURL,
+		Token:            s.Token.Reveal(),
+		Group:            s.Group,
+		Labels:           s.Labels,
+		Count:            s.Count,
+		ReconcileSeconds: int64(s.ReconcileInterval / time.Second),
+		BaseImage:        s.BaseImage,
+		InstanceType:     s.InstanceType,
+		CPU:              s.Resources.CPU,
+		MemoryBytes:      s.Resources.Memory,
+		DiskBytes:        s.Resources.Disk,
+		Storage:          s.Storage,
+		Arch:             s.Arch,
+		Denylist:         s.Denylist,
+		DockerhubMirror:  s.DockerhubMirror,
+		HTTPProxy:        s.Proxies.HTTP,
+		HTTPSProxy:       s.Proxies.HTTPS,
+		NoProxy:          s.Proxies.NoProxy,
+		UseAproxy:        s.UseAproxy,
+		Warnings:         s.Warnings,
+	}
+	for _, host := range s.DebugHosts {
+		d.DebugHosts = append(d.DebugHosts, debugHostEntry(host))
+	}
+	encoded, err := json.Marshal(d)
+	if err != nil {
+		return nil, fmt.Errorf("cannot encode the charm's state: %w", err)
+	}
+	return encoded, nil
+}
+
+// Decode reads what Encode wrote. A document that is cut off, of another
+// program or build, or holds what New would not have made is an error, which
+// quotes nothing of it.
+func Decode(encoded []byte) (CharmState, error) {
+	d, err := decodeDocument(encoded)
+	if err != nil {
+		return CharmState{}, fmt.Errorf("cannot decode the charm's state: %w", err)
+	}
+	s := CharmState{
+		Owner:             runner.Owner{ModelUUID: d.ModelUUID, Unit: d.Unit},
+		Scope:             d.Scope,
+		GitHubURL:         d.GitHubURL,
+		Token:             secret.New(d.Token),
+		Group:             d.Group,
+		Labels:            d.Labels,
+		Count:             d.Count,
+		ReconcileInterval: time.Duration(min(d.ReconcileSeconds, maxInterval*60)) * time.Second,
+		BaseImage:         d.BaseImage,
+		InstanceType:      d.InstanceType,
+		Resources:         Resources{CPU: d.CPU, Memory: d.MemoryBytes, Disk: d.DiskBytes},
+		Storage:           d.Storage,
+		Arch:              d.Arch,
+		Denylist:          d.Denylist,
+		DockerhubMirror:   d.DockerhubMirror,
+		Proxies:           Proxies{HTTP: d.HTTPProxy, HTTPS: d.HTTPSProxy, NoProxy: d.NoProxy},
+		UseAproxy:         d.UseAproxy,
+		Warnings:          d.Warnings,
+	}
+	for _, host := range d.DebugHosts {
+		s.DebugHosts = append(s.DebugHosts, DebugHost(host))
+	}
+	if err := check(s); err != nil {
+		return CharmState{}, fmt.Errorf("cannot decode the charm's state: %w", err)
+	}
+	return s, nil
+}
+
+func decodeDocument(encoded []byte) (document, error) {
+	if len(encoded) > maxDocument {
+		return document{}, errors.New("it is longer than any state")
+	}
+	// The format first: what is wrong in a foreign document is of no interest.
+	var header struct {
+		Format string `json:"format"`
+	}
+	if err := json.Unmarshal(encoded, &header); err != nil {
+		return document{}, errors.New("it is no complete JSON object")
+	}
+	if header.Format != format {
+		return document{}, fmt.Errorf("its format is not %s", format)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(encoded))
+	decoder.DisallowUnknownFields()
+	var d document
+	if err := decoder.Decode(&d); err != nil {
+		return document{}, errors.New("it has fields that no state has, or values of the wrong type")
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return document{}, errors.New("something follows it")
+	}
+	return d, nil
+}
+
+// check returns an error for a state that New does not make. It catches what
+// was damaged, and says only where.
+func check(s CharmState) error {
+	apiURL, apiOK := parseURL(s.Scope.API, "http", "https")
+	_, serverOK := parseURL(s.GitHubURL, "http", "https")
+	facts := []struct {
+		name  string
+		right bool
+	}{
+		{"owner", unitName.MatchString(s.Owner.Unit) && modelUUID.MatchString(s.Owner.ModelUUID) && s.Owner.Check() == nil},
+		{"scope", isPath(s.Scope.Path) && apiOK && apiURL.User == nil},
+		{"github-url", serverOK},
+		{"token", isToken(s.Token.Reveal())},
+		{"group", !s.Scope.IsOrganization() && s.Group == "" || s.Scope.IsOrganization() && isLine(s.Group, maxGroup)},
+		{"labels", len(s.Labels) > 0 && len(s.Labels) <= maxLabels && !slices.ContainsFunc(s.Labels, func(l string) bool { return !isLabel(l) })},
+		{"count", s.Count >= 0 && s.Count <= maxRunners},
+		{"reconcile-interval", s.ReconcileInterval >= time.Minute && s.ReconcileInterval <= maxInterval*time.Minute},
+		{"base-image", baseImages[s.BaseImage] == s.BaseImage && s.BaseImage != ""},
+		{"instance-type", s.InstanceType == VirtualMachine || s.InstanceType == Container},
+		{"resources", s.Resources.CPU >= 1 && s.Resources.CPU <= maxCPU && s.Resources.Memory > 0 && s.Resources.Disk > 0},
+		{"storage", s.Storage == JujuStorage || s.Storage == MemoryStorage},
+		{"arch", s.Arch == AMD64 || s.Arch == ARM64},
+		{"denylist", !slices.ContainsFunc(s.Denylist, func(p netip.Prefix) bool { return !p.IsValid() || p != p.Masked() })},
+		{"dockerhub-mirror", isURLOrEmpty(s.DockerhubMirror, "https")},
+		{"proxies", isURLOrEmpty(s.Proxies.HTTP, "http", "https") && isURLOrEmpty(s.Proxies.HTTPS, "http", "https")},
+		{"no-proxy", s.Proxies.NoProxy == "" || !s.Proxies.IsZero() && isLine(s.Proxies.NoProxy, maxNoProxy)},
+		{"use-aproxy", !s.UseAproxy || !s.Proxies.IsZero()},
+		{"debug-hosts", !slices.ContainsFunc(s.DebugHosts, func(h DebugHost) bool { return !h.isValid() })},
+	}
+	for _, fact := range facts {
+		if !fact.right {
+			return fmt.Errorf("its %s is not one that the charm makes", fact.name)
+		}
+	}
+	return nil
+}
+
+func isURLOrEmpty(value string, schemes ...string) bool {
+	if value == "" {
+		return true
+	}
+	_, ok := parseURL(value, schemes...)
+	return ok
+}

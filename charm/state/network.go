@@ -1,0 +1,190 @@
+package state
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Proxies are the proxies of a Juju model. In a CharmState the first two are
+// empty or http and https URLs with a host, and may hold a password; NoProxy is
+// empty when both are.
+type Proxies struct {
+	HTTP    string
+	HTTPS   string
+	NoProxy string
+}
+
+// IsZero reports whether there is no proxy.
+func (p Proxies) IsZero() bool {
+	return p.HTTP == "" && p.HTTPS == ""
+}
+
+// Address is "host:port" of the proxy for http, or of that for https where
+// there is no other: what aproxy forwards to. The port is the scheme's own when
+// the URL names none. It is empty when there is no proxy.
+func (p Proxies) Address() string {
+	proxy := p.HTTP
+	if proxy == "" {
+		proxy = p.HTTPS
+	}
+	u, err := url.Parse(proxy)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return net.JoinHostPort(u.Hostname(), port)
+}
+
+const maxNoProxy = 16 << 10
+
+func (r *reader) proxies(given Proxies) Proxies {
+	p := Proxies{
+		HTTP:    r.proxy("juju-http-proxy of the model", given.HTTP),
+		HTTPS:   r.proxy("juju-https-proxy of the model", given.HTTPS),
+		NoProxy: strings.TrimSpace(given.NoProxy),
+	}
+	if strings.TrimSpace(given.HTTP) == "" && strings.TrimSpace(given.HTTPS) == "" {
+		return Proxies{}
+	}
+	if p.NoProxy != "" && !isLine(p.NoProxy, maxNoProxy) {
+		r.invalid("juju-no-proxy of the model", p.NoProxy, "give host names and addresses separated by commas, in one line")
+	}
+	return p
+}
+
+func (r *reader) proxy(option, value string) string {
+	value = strings.TrimSpace(value)
+	if value == "" {
+		return ""
+	}
+	if _, ok := parseURL(value, "http", "https"); !ok {
+		r.reject(Problem{Option: option, Value: quoteURL(value), Fault: "is not valid", Right: "give an http or https URL with a host, such as http://proxy.example.com:3128"})
+		return ""
+	}
+	return value
+}
+
+func (r *reader) aproxy(proxies Proxies) bool {
+	use := r.boolean(optionUseAproxy)
+	if use && proxies.IsZero() {
+		r.invalid(optionUseAproxy, "true", "set juju-http-proxy or juju-https-proxy with juju model-config first: aproxy forwards to it")
+	}
+	return use
+}
+
+func (r *reader) dockerhubMirror() string {
+	value := r.text(optionDockerhubMirror)
+	if value == "" {
+		return ""
+	}
+	u, ok := parseURL(value, "https")
+	if !ok || u.User != nil {
+		r.reject(Problem{Option: optionDockerhubMirror, Value: quoteURL(value), Fault: "is not valid", Right: "give an https URL with a host and without a password, such as https://mirror.example.com"})
+		return ""
+	}
+	return value
+}
+
+// isPort reports whether the port of a URL is unset or one that exists.
+func isPort(u *url.URL) bool {
+	if strings.HasSuffix(u.Host, ":") {
+		return false
+	}
+	port := u.Port()
+	if port == "" {
+		return true
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	return err == nil && number > 0
+}
+
+const rightDenylist = "give addresses and networks separated by commas, such as 10.0.0.0/8, 192.0.2.7 or 2001:db8::/32"
+
+// denylist returns each network once. A network with host bits is refused: it
+// may mean the host as well as its network.
+func (r *reader) denylist() []netip.Prefix {
+	var prefixes []netip.Prefix
+	var bad []string
+	right := rightDenylist
+	for entry := range strings.SplitSeq(r.text(optionDenylist), ",") {
+		entry = strings.TrimSpace(entry)
+		if entry == "" {
+			continue
+		}
+		prefix, ok := parseNetwork(entry)
+		switch {
+		case !ok:
+			bad = append(bad, entry)
+		case prefix != prefix.Masked():
+			bad = append(bad, entry)
+			right = fmt.Sprintf("give %s for the network or %s for the one address", prefix.Masked(), prefix.Addr())
+		case !slices.Contains(prefixes, prefix):
+			prefixes = append(prefixes, prefix)
+		}
+	}
+	if len(bad) > 0 {
+		r.reject(Problem{Option: optionDenylist, Value: quoteAll(bad), Fault: notValid(bad), Right: right})
+	}
+	return prefixes
+}
+
+// parseNetwork takes an address, a prefix in CIDR notation, or an IPv4 address
+// with a netmask.
+func parseNetwork(entry string) (netip.Prefix, bool) {
+	address, mask, hasMask := strings.Cut(entry, "/")
+	addr, err := netip.ParseAddr(address)
+	if err != nil || addr.Zone() != "" || addr.Is4In6() {
+		return netip.Prefix{}, false
+	}
+	if !hasMask {
+		return netip.PrefixFrom(addr, addr.BitLen()), true
+	}
+	if !strings.Contains(mask, ".") {
+		prefix, err := netip.ParsePrefix(entry)
+		return prefix, err == nil
+	}
+	netmask, err := netip.ParseAddr(mask)
+	if err != nil || !netmask.Is4() || !addr.Is4() {
+		return netip.Prefix{}, false
+	}
+	// Size answers 0, 0 for a mask with holes.
+	ones, bits := net.IPMask(netmask.AsSlice()).Size()
+	return netip.PrefixFrom(addr, ones), bits == addr.BitLen()
+}
+
+// debugHosts reads what the units of the debug-ssh relation sent. A unit that
+// has not sent everything yet is left out; one that sent nonsense gives a
+// warning and hides no other.
+func (r *reader) debugHosts(units map[string]map[string]string) []DebugHost {
+	var hosts []DebugHost
+	for _, unit := range slices.Sorted(maps.Keys(units)) {
+		data := units[unit]
+		if data["host"] == "" || data["port"] == "" || data["rsa_fingerprint"] == "" || data["ed25519_fingerprint"] == "" {
+			continue
+		}
+		host, problem := parseDebugHost(data)
+		if problem != "" {
+			r.warnings = append(r.warnings, fmt.Sprintf("debug-ssh: unit %s is left out: %s", quote(unit), problem))
+			continue
+		}
+		if !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+	}
+	slices.SortFunc(hosts, func(a, b DebugHost) int {
+		if order := a.Host.Compare(b.Host); order != 0 {
+			return order
+		}
+		return int(a.Port) - int(b.Port)
+	})
+	return hosts
+}

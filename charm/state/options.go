@@ -1,0 +1,170 @@
+package state
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// The names of all options, as in config.yaml.
+const (
+	optionPath              = "path"
+	optionToken             = "token"
+	optionGroup             = "group"
+	optionGitHubURL         = "github-url"
+	optionLabels            = "labels"
+	optionVirtualMachines   = "virtual-machines"
+	optionReconcileInterval = "reconcile-interval"
+	optionBaseImage         = "base-image"
+	optionInstanceType      = "lxd-instance-type"
+	optionStorage           = "runner-storage"
+	optionCPU               = "vm-cpu"
+	optionMemory            = "vm-memory"
+	optionDisk              = "vm-disk"
+	optionDenylist          = "denylist"
+	optionDockerhubMirror   = "dockerhub-mirror"
+	optionUseAproxy         = "experimental-use-aproxy"
+	optionClouds            = "openstack-clouds-yaml"
+	optionFlavor            = "openstack-flavor"
+	optionNetwork           = "openstack-network"
+	optionImageBuildUnit    = "experimental-openstack-image-build-unit"
+	optionPolicyURL         = "repo-policy-compliance-url"
+	optionPolicyToken       = "repo-policy-compliance-token"
+	optionTestMode          = "test-mode"
+)
+
+// defaultOf returns the value of an option that is unset. Its type is the type
+// of the option: string, int or bool. A test keeps it in step with config.yaml.
+func defaultOf(option string) any {
+	switch option {
+	case optionGroup:
+		return "default"
+	case optionGitHubURL:
+		return "https://github.com"
+	case optionVirtualMachines:
+		return 1
+	case optionReconcileInterval:
+		return 10
+	case optionBaseImage:
+		return "jammy"
+	case optionInstanceType:
+		return string(VirtualMachine)
+	case optionStorage:
+		return string(JujuStorage)
+	case optionCPU:
+		return 2
+	case optionMemory:
+		return "7GiB"
+	case optionDisk:
+		return "10GiB"
+	case optionUseAproxy:
+		return false
+	case optionImageBuildUnit:
+		return -1
+	}
+	return ""
+}
+
+// reader reads options by their types and gathers what is wrong.
+type reader struct {
+	config   map[string]any
+	problems Problems
+	warnings []string
+}
+
+func (r *reader) reject(problem Problem) {
+	r.problems = append(r.problems, problem)
+}
+
+// invalid rejects a value that may be shown.
+func (r *reader) invalid(option, value, right string) {
+	r.reject(Problem{Option: option, Value: quote(value), Fault: "is not valid", Right: right})
+}
+
+// hidden rejects a value that may not be shown.
+func (r *reader) hidden(option, right string) {
+	r.reject(Problem{Option: option, Fault: "is not valid", Right: right})
+}
+
+// text returns a string option without space around it. An empty value is the
+// same as an unset one: "juju config app option=" can mean nothing else.
+func (r *reader) text(option string) string {
+	fallback := defaultOf(option).(string)
+	value, ok := r.config[option]
+	if !ok || value == nil {
+		return fallback
+	}
+	text, ok := value.(string)
+	if !ok {
+		r.hidden(option, "it must be a string")
+		return fallback
+	}
+	text = strings.TrimSpace(text)
+	if text == "" {
+		return fallback
+	}
+	return text
+}
+
+// integer returns an int option that must lie between least and most.
+func (r *reader) integer(option string, least, most int) int {
+	fallback := defaultOf(option).(int)
+	value, ok := r.config[option]
+	if !ok || value == nil {
+		return fallback
+	}
+	number, ok := asInt(value)
+	if !ok || number < int64(least) || number > int64(most) {
+		r.invalid(option, fmt.Sprint(value), fmt.Sprintf("give a whole number from %d to %d", least, most))
+		return fallback
+	}
+	return int(number)
+}
+
+// asInt takes the shapes that a JSON number may arrive in.
+func asInt(value any) (int64, bool) {
+	switch number := value.(type) {
+	case int:
+		return int64(number), true
+	case int64:
+		return number, true
+	case float64:
+		// Beyond 2^53 a float64 no longer tells whole numbers apart.
+		whole := number == math.Trunc(number) && math.Abs(number) <= 1<<53
+		return int64(number), whole
+	case json.Number:
+		parsed, err := strconv.ParseInt(number.String(), 10, 64)
+		return parsed, err == nil
+	}
+	return 0, false
+}
+
+func (r *reader) boolean(option string) bool {
+	fallback := defaultOf(option).(bool)
+	value, ok := r.config[option]
+	if !ok || value == nil {
+		return fallback
+	}
+	flag, ok := value.(bool)
+	if !ok {
+		r.invalid(option, fmt.Sprint(value), "give true or false")
+		return fallback
+	}
+	return flag
+}
+
+// choice returns an option that takes one of a few words.
+func choice[T ~string](r *reader, option string, choices ...T) T {
+	text := r.text(option)
+	var names []string
+	for _, c := range choices {
+		if text == string(c) {
+			return c
+		}
+		names = append(names, string(c))
+	}
+	r.invalid(option, text, "give "+strings.Join(names, " or "))
+	return T(defaultOf(option).(string))
+}
