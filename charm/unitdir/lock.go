@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"syscall"
 	"time"
@@ -33,6 +34,9 @@ type holder struct {
 // behind until the holder lets go; it then frees the lock at once.
 func (d *Dir) Lock(ctx context.Context) (unlock func(), err error) {
 	file, err := os.OpenFile(d.Path(lockFile), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = ErrRemoved
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the unit's lock: %w", err)
 	}
