@@ -3,8 +3,75 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+
+	"github-runner/lab"
+	"github-runner/lab/image"
 )
 
+// cmdUp starts a lab and says where everything is.
 func cmdUp(ctx context.Context, env environment, args []string) error {
-	return errors.ErrUnsupported
+	flags := newFlags("up", env)
+	cloud := flags.String("cloud", lab.CloudAuto, "lxd, emulated, or auto: real LXD where it can run")
+	dir := flags.String("dir", env.Dir, "the lab's directory, missing or empty")
+	mirror := flags.String("mirror", image.DefaultMirror, "Debian mirror that the test image is built from")
+	if err := parse(flags, args); err != nil {
+		return err
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("cannot start a lab: %w", err)
+	}
+	l, err := lab.Up(ctx, lab.Options{
+		Dir:      *dir,
+		Cloud:    *cloud,
+		Program:  program,
+		Images:   image.Builder{Cache: image.DefaultCache, Mirror: *mirror},
+		Progress: env.Stdout,
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(env.Stdout, `
+GitHub  %s (any token of 3 characters or more, any owner)
+LXD     LXD_DIR=%s
+Root    GITHUB_RUNNER_ROOT=%s
+Logs    %s
+
+Next:
+  lab juju deploy ./github-runner_amd64.charm --config path=acme/widgets --config token=ghp_example \
+      --config lxd-instance-type=container
+  lab github job --count 3
+  lab juju status
+  lab down
+`, l.GitHubURL, l.LXDDir, l.Root, l.LogDir())
+	return nil
+}
+
+func newFlags(name string, env environment) *flag.FlagSet {
+	flags := flag.NewFlagSet("lab "+name, flag.ContinueOnError)
+	flags.SetOutput(env.Stderr)
+	return flags
+}
+
+// parse parses options of a command that takes nothing else. A mistake is one
+// line; --help prints them all.
+func parse(flags *flag.FlagSet, args []string) error {
+	out := flags.Output()
+	flags.SetOutput(io.Discard)
+	err := flags.Parse(args)
+	flags.SetOutput(out)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		flags.Usage()
+		return exitStatus(0)
+	case err != nil:
+		return usagef("%s: %v", flags.Name(), err)
+	case flags.NArg() > 0:
+		return usagef("%s: unexpected argument %q", flags.Name(), flags.Arg(0))
+	}
+	return nil
 }

@@ -1,0 +1,234 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	lxd "github.com/canonical/lxd/client"
+	"github.com/canonical/lxd/shared/api"
+)
+
+// Inventory is what a charm can leave behind, by kind. Two of them, taken before
+// and after, tell what it did leave.
+type Inventory map[string][]string
+
+// Kinds are the kinds of an Inventory in the order in which they are shown.
+func Kinds() []string {
+	return []string{
+		"instances", "registrations", "networks", "network ACLs", "profiles", "storage pools", "images",
+		"bridges", "mounts", "loop devices", "processes", "files",
+	}
+}
+
+// Leftovers returns what is there now and was not when the lab came up, by
+// kind. Logs are not counted: the charm keeps them on purpose.
+func (l *Lab) Leftovers(ctx context.Context) (Inventory, error) {
+	data, err := os.ReadFile(inventoryPath(l.Dir))
+	if err != nil {
+		return nil, fmt.Errorf("cannot tell what is left: %w", err)
+	}
+	var before Inventory
+	if err := json.Unmarshal(data, &before); err != nil {
+		return nil, fmt.Errorf("cannot tell what is left: cannot read %s: %w", inventoryPath(l.Dir), err)
+	}
+	now, err := l.Take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	left := Inventory{}
+	for kind, names := range now {
+		left[kind] = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(before[kind], name) })
+	}
+	return left, nil
+}
+
+// Empty reports whether nothing is left.
+func (i Inventory) Empty() bool {
+	for _, names := range i {
+		if len(names) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Take looks at everything that a charm in this lab could leave behind.
+func (l *Lab) Take(ctx context.Context) (Inventory, error) {
+	inventory := Inventory{}
+	var problems []error
+	note := func(kind string, names []string, err error) {
+		slices.Sort(names)
+		inventory[kind] = names
+		if err != nil {
+			problems = append(problems, fmt.Errorf("cannot list %s: %w", kind, err))
+		}
+	}
+
+	server, err := connectLXD(ctx, l.LXDSocket())
+	if err != nil {
+		return nil, err
+	}
+	defer server.Disconnect()
+	for kind, list := range lxdListings() {
+		names, err := list(server)
+		note(kind, names, err)
+	}
+	registrations, err := l.registrations(ctx)
+	note("registrations", registrations, err)
+	mounts, err := mountsBelow(l.Dir)
+	note("mounts", mounts, err)
+	note("bridges", l.strayBridges(), nil)
+	note("loop devices", l.loops(), nil)
+	hooks, err := processes(l.runsHook)
+	note("processes", processNames(hooks), err)
+	files, err := l.files()
+	note("files", files, err)
+	return inventory, errors.Join(problems...)
+}
+
+func lxdListings() map[string]func(lxd.InstanceServer) ([]string, error) {
+	return map[string]func(lxd.InstanceServer) ([]string, error){
+		"instances":     func(s lxd.InstanceServer) ([]string, error) { return s.GetInstanceNames(api.InstanceTypeAny) },
+		"networks":      managedNetworks,
+		"network ACLs":  func(s lxd.InstanceServer) ([]string, error) { return s.GetNetworkACLNames() },
+		"profiles":      func(s lxd.InstanceServer) ([]string, error) { return s.GetProfileNames() },
+		"storage pools": func(s lxd.InstanceServer) ([]string, error) { return s.GetStoragePoolNames() },
+		"images":        func(s lxd.InstanceServer) ([]string, error) { return s.GetImageFingerprints() },
+	}
+}
+
+func managedNetworks(server lxd.InstanceServer) ([]string, error) {
+	networks, err := server.GetNetworks()
+	var names []string
+	for _, n := range networks {
+		if n.Managed {
+			names = append(names, n.Name)
+		}
+	}
+	return names, err
+}
+
+func processNames(found []proc) []string {
+	var names []string
+	for _, p := range found {
+		names = append(names, fmt.Sprintf("%d: %s", p.PID, p.Name))
+	}
+	return names
+}
+
+// strayBridges returns the machine's bridges that no other LXD daemon keeps.
+func (l *Lab) strayBridges() []string {
+	paths, err := filepath.Glob("/sys/class/net/*/bridge")
+	if err != nil || l.Cloud != CloudLXD {
+		return nil
+	}
+	others := l.othersBridges()
+	var names []string
+	for _, path := range paths {
+		name := filepath.Base(filepath.Dir(path))
+		// Another's may have gone since it was listed, together with its folder.
+		_, err := os.Stat(path)
+		if err == nil && !slices.Contains(others, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func (l *Lab) othersBridges() []string {
+	daemons, err := processes(func(p proc) bool {
+		return len(p.args) > 0 && filepath.Base(p.args[0]) == "lxd"
+	})
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, daemon := range daemons {
+		for _, variable := range daemon.env {
+			if dir, ok := strings.CutPrefix(variable, "LXD_DIR="); ok && dir != l.LXDDir {
+				names = append(names, bridgesOf(dir)...)
+			}
+		}
+	}
+	return names
+}
+
+// files returns the files and empty folders below the charm's root, but its
+// logs and the folders that every machine has; and LXD's own per thing.
+func (l *Lab) files() ([]string, error) {
+	common := []string{".", "etc", "etc/logrotate.d", "var", "var/lib", "var/log"}
+	var found []string
+	err := filepath.WalkDir(l.Root, func(path string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(l.Root, path)
+		if err != nil {
+			return err
+		}
+		if strings.HasPrefix(name, "var/log/") {
+			if entry.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if entry.IsDir() && (slices.Contains(common, name) || !isEmptyDir(path)) {
+			return nil
+		}
+		found = append(found, path)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, folder := range []string{"containers", "virtual-machines", "disks", "networks", "storage-pools"} {
+		paths, err := filepath.Glob(filepath.Join(l.LXDDir, folder, "*"))
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, paths...)
+	}
+	return found, nil
+}
+
+func isEmptyDir(path string) bool {
+	entries, err := os.ReadDir(path)
+	return err == nil && len(entries) == 0
+}
+
+func inventoryPath(dir string) string { return filepath.Join(dir, "before.json") }
+
+func (i Inventory) save(dir string) error {
+	data, err := json.MarshalIndent(i, "", "  ")
+	if err != nil {
+		return fmt.Errorf("cannot store what was there before: %w", err)
+	}
+	return writeFile(inventoryPath(dir), append(data, '\n'))
+}
+
+func (l *Lab) registrations(ctx context.Context) ([]string, error) { return nil, nil }
+
+// String is one sentence with a count for every kind.
+func (i Inventory) String() string {
+	var counts []string
+	total := 0
+	for _, kind := range Kinds() {
+		counts = append(counts, fmt.Sprintf("%d %s", len(i[kind]), kind))
+		total += len(i[kind])
+	}
+	sentence := "Nothing is left: "
+	if total > 0 {
+		sentence = "Left behind: "
+	}
+	return sentence + strings.Join(counts, ", ") + "."
+}
