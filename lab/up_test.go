@@ -1,0 +1,99 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github-runner/lab/image"
+)
+
+// TestMain lets the test program be the lab program: its background processes
+// only say that they are ready.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && strings.HasPrefix(os.Args[1], "serve-") {
+		ended := make(chan os.Signal, 1)
+		signal.Notify(ended, syscall.SIGTERM)
+		fmt.Println("ready")
+		<-ended
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func testOptions(t *testing.T, cloud string) (Options, *bytes.Buffer) {
+	t.Helper()
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var progress bytes.Buffer
+	return Options{
+		Dir:      filepath.Join(shortTempDir(t), "lab"),
+		Cloud:    cloud,
+		Program:  program,
+		Images:   image.Builder{Cache: image.DefaultCache, Mirror: image.DefaultMirror},
+		Progress: &progress,
+	}, &progress
+}
+
+// shortTempDir is a directory whose path leaves room for sockets and which
+// containers' users can get through.
+func shortTempDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "lab")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func TestRealLXDUpAndDown(t *testing.T) {
+	options, progress := testOptions(t, CloudLXD)
+	if obstacle := lxdObstacle(options.Images); obstacle != "" {
+		t.Skip("real LXD can't run here: " + obstacle)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+
+	l, err := Up(ctx, options)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, progress)
+	}
+	t.Cleanup(func() {
+		if err := Down(context.Background(), options.Dir, progress); err != nil && !errors.Is(err, ErrNone) {
+			t.Error(err)
+		}
+	})
+	if left, err := l.Leftovers(ctx); err != nil || !left.Empty() {
+		t.Errorf("before anything was deployed: left %v, error %v", left, err)
+	}
+	if _, err := Up(ctx, options); err == nil || !strings.Contains(err.Error(), "one is running there") {
+		t.Errorf("a second Up: error %v, want a refusal", err)
+	}
+
+	if err := Down(ctx, options.Dir, progress); err != nil {
+		t.Errorf("Down: %v", err)
+	}
+	if _, err := os.Stat(options.Dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the lab's directory is still there: %v", err)
+	}
+	for _, p := range l.Processes {
+		if p.Alive() {
+			t.Errorf("%s still runs", p.Name)
+		}
+	}
+	t.Logf("%s", progress)
+}
