@@ -1,0 +1,107 @@
+package juju
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+func TestLog(t *testing.T) {
+	tools := fakeTools(t, answers{"juju-log": {}})
+	if err := tools.Log(t.Context(), Warning, "--version\nsecond line\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := tools.Log(t.Context(), Info, " \n"); err != nil {
+		t.Fatal(err)
+	}
+	wantCalls(t, tools, []string{"juju-log", "--log-level", "WARNING", "--", "--version\nsecond line"})
+}
+
+func TestLogOfLongText(t *testing.T) {
+	tests := map[string]string{
+		"lines":   strings.Repeat(strings.Repeat("l", 99)+"\n", 2000),
+		"no line": strings.Repeat("ä", 100_000),
+	}
+	for name, text := range tests {
+		t.Run(name, func(t *testing.T) {
+			tools := fakeTools(t, answers{"juju-log": {}})
+			if err := tools.Log(t.Context(), Debug, text); err != nil {
+				t.Fatal(err)
+			}
+			var got strings.Builder
+			for _, call := range calls(t, tools) {
+				if have := len(call[4]); have > maxLogChunk {
+					t.Errorf("a record has %d bytes", have)
+				}
+				got.WriteString(call[4])
+			}
+			if got.String() != strings.ReplaceAll(text, "\n", "") && strings.ReplaceAll(got.String(), "\n", "") != strings.ReplaceAll(text, "\n", "") {
+				t.Error("the records do not add up to the text")
+			}
+		})
+	}
+}
+
+func TestLogger(t *testing.T) {
+	tools := fakeTools(t, answers{"juju-log": {}})
+	log := NewLogger(tools, logrus.DebugLevel)
+	log.WithFields(logrus.Fields{"runner": "app-0-1", "count": 3, "name": "a b\n", "none": ""}).WithError(errors.New(`no "x"`)).Warn("cannot do\nthis")
+	log.Trace("not of this level")
+	log.Debug("d")
+	log.Info("i")
+	log.Error("e")
+	record := func(level, text string) []string {
+		return []string{"juju-log", "--log-level", level, "--", text}
+	}
+	wantCalls(t, tools,
+		record("WARNING", `cannot do this count=3 error="no \"x\"" name="a b\n" none="" runner=app-0-1`),
+		record("DEBUG", "d"), record("INFO", "i"), record("ERROR", "e"))
+}
+
+func TestLoggerPrintsNothing(t *testing.T) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr, stdout := os.Stderr, os.Stdout
+	os.Stderr, os.Stdout = write, write
+	NewLogger(fakeTools(t, answers{"juju-log": {Exit: 1, Stderr: "ERROR", Stdout: "out"}}), logrus.InfoLevel).Info("text")
+	os.Stderr, os.Stdout = stderr, stdout
+	write.Close()
+	buffer := make([]byte, 100)
+	if n, _ := read.Read(buffer); n > 0 {
+		t.Errorf("printed %q", buffer[:n])
+	}
+}
+
+func TestLoggerGivesUpOnce(t *testing.T) {
+	tools := fakeTools(t, answers{"juju-log": {Hang: true}})
+	hook := NewLogHook(tools)
+	hook.timeout = 50 * time.Millisecond
+	log := logrus.New()
+	log.SetOutput(&strings.Builder{})
+	log.AddHook(hook)
+	for range 5 {
+		log.Info("text")
+	}
+	if got := len(calls(t, tools)); got > 1 {
+		t.Errorf("juju-log ran %d times, want once at most", got)
+	}
+	if !hook.gaveUp {
+		t.Error("the hook did not give up")
+	}
+}
+
+func TestLoggerKeepsOnAfterRefusal(t *testing.T) {
+	tools := fakeTools(t, answers{"juju-log": {Exit: 1}})
+	log := NewLogger(tools, logrus.InfoLevel)
+	log.Info("a")
+	log.Info("b")
+	if got := len(calls(t, tools)); got != 2 {
+		t.Errorf("juju-log ran %d times, want 2", got)
+	}
+}
