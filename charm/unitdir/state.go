@@ -37,6 +37,9 @@ type State struct {
 	FormerScopes []FormerScope `json:"former-scopes,omitempty"`
 	// Seen is when something odd was first seen, under a key of its finder.
 	Seen map[string]time.Time `json:"seen,omitempty"`
+	// Setbacks are the failures to create runners that were not overcome yet,
+	// as charm/runner encodes them.
+	Setbacks json.RawMessage `json:"setbacks,omitempty"`
 	// Stopping is set once the unit is being removed: nothing is created then.
 	Stopping bool `json:"stopping,omitempty"`
 }

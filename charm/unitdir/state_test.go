@@ -26,6 +26,7 @@ func TestStateSurvives(t *testing.T) {
 		Applied:      json.RawMessage(`{"path":"acme/widgets"}`),
 		FormerScopes: []FormerScope{{Scope: Scope{API: "https://api.github.com", Path: "acme/old"}, Token: "ghp_old", Since: since}},
 		Seen:         map[string]time.Time{"orphan 7": since},
+		Setbacks:     json.RawMessage(`{"quota":{"count":2}}`),
 		Stopping:     true,
 	}
 	must(t, dir.WriteState(want))
