@@ -99,8 +99,7 @@ func (l *Lab) stopLXD(ctx context.Context) (removed []string, err error) {
 	if _, err := os.Stat(filepath.Join(l.LXDDir, "database")); err != nil {
 		return nil, nil
 	}
-	alive := slices.ContainsFunc(l.Processes, func(p Process) bool { return p.Name == "lxd" && p.Alive() })
-	if !alive {
+	if len(l.running("lxd")) == 0 {
 		if err := os.MkdirAll(l.LogDir(), 0o755); err != nil {
 			return nil, err
 		}
@@ -108,6 +107,7 @@ func (l *Lab) stopLXD(ctx context.Context) (removed []string, err error) {
 			return nil, err
 		}
 	}
+	daemons := l.running("lxd")
 	removed, err = emptyLXD(ctx, l.LXDSocket())
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
@@ -116,26 +116,39 @@ func (l *Lab) stopLXD(ctx context.Context) (removed []string, err error) {
 	if out, shutdownErr := shutdown.CombinedOutput(); shutdownErr != nil {
 		err = errors.Join(err, fmt.Errorf("cannot shut LXD down: %w: %s", shutdownErr, strings.TrimSpace(string(out))))
 	}
-	for _, p := range l.Processes {
-		if p.Name == "lxd" && p.waitGone(ctx, stopTimeout) {
+	for _, p := range daemons {
+		if p.waitGone(ctx, stopTimeout) {
 			removed = append(removed, fmt.Sprintf("process lxd (%d)", p.PID))
 		}
 	}
 	return removed, err
 }
 
+// running returns the background processes of a name that are alive.
+func (l *Lab) running(name string) []Process {
+	return slices.DeleteFunc(slices.Clone(l.Processes), func(p Process) bool {
+		return p.Name != name || !p.Alive()
+	})
+}
+
 // removeDir removes the lab's directory. It refuses while something is mounted
 // there: that would be emptied, too.
 func (l *Lab) removeDir() error {
-	mounts, err := mountsBelow(l.Dir)
+	mounts, err := l.mounts()
 	if err != nil {
 		return err
 	}
 	if len(mounts) > 0 {
 		return fmt.Errorf("cannot remove %s: still mounted there: %s", l.Dir, strings.Join(mounts, ", "))
 	}
-	if err := os.RemoveAll(l.Dir); err != nil {
-		return fmt.Errorf("cannot remove the lab's directory: %w", err)
+	for _, dir := range []string{l.LXDDir, l.Dir} {
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("cannot remove the lab's directory: %w", err)
+		}
+	}
+	if filepath.Dir(l.LXDDir) == outsideDir {
+		// It stays while another lab has something in it.
+		_ = os.Remove(outsideDir)
 	}
 	return nil
 }

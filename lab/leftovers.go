@@ -82,7 +82,7 @@ func (l *Lab) Take(ctx context.Context) (Inventory, error) {
 	}
 	registrations, err := l.registrations(ctx)
 	note("registrations", registrations, err)
-	mounts, err := mountsBelow(l.Dir)
+	mounts, err := l.mounts()
 	note("mounts", mounts, err)
 	note("bridges", l.strayBridges(), nil)
 	note("loop devices", l.loops(), nil)

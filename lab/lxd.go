@@ -93,7 +93,7 @@ func hasCgroups() bool {
 
 // startLXD starts an LXD daemon that has nothing but the test image.
 func (l *Lab) startLXD(ctx context.Context, builder image.Builder) error {
-	if err := os.MkdirAll(l.LXDDir, 0o711); err != nil {
+	if err := l.makeLXDDir(); err != nil {
 		return fmt.Errorf("cannot start LXD: %w", err)
 	}
 	built, err := builder.Build(ctx)
@@ -104,6 +104,19 @@ func (l *Lab) startLXD(ctx context.Context, builder image.Builder) error {
 		return err
 	}
 	return l.importImage(ctx, built)
+}
+
+// makeLXDDir makes LXD's directory; "lxd" in the lab's leads to it wherever it
+// is.
+func (l *Lab) makeLXDDir() error {
+	if err := os.MkdirAll(l.LXDDir, 0o711); err != nil {
+		return err
+	}
+	inside := filepath.Join(l.Dir, "lxd")
+	if l.LXDDir == inside {
+		return nil
+	}
+	return os.Symlink(l.LXDDir, inside)
 }
 
 func (l *Lab) spawnLXD(ctx context.Context) error {

@@ -105,9 +105,9 @@ func endProcesses(ctx context.Context, match func(proc) bool, what string) (remo
 	return removed, errors.Join(problems...)
 }
 
-// mountsBelow returns the mount points below dir, the innermost and last
-// mounted first.
-func mountsBelow(dir string) ([]string, error) {
+// mounts returns the mount points below the lab's directories, the innermost
+// and last mounted first.
+func (l *Lab) mounts() ([]string, error) {
 	data, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return nil, fmt.Errorf("cannot list mounts: %w", err)
@@ -118,12 +118,17 @@ func mountsBelow(dir string) ([]string, error) {
 		if len(fields) < 5 {
 			continue
 		}
-		if point := unescape(fields[4]); strings.HasPrefix(point, dir+"/") {
+		if point := unescape(fields[4]); l.holds(point) {
 			points = append(points, point)
 		}
 	}
 	slices.Reverse(points)
 	return points, nil
+}
+
+// holds reports whether a path lies in the lab's directories.
+func (l *Lab) holds(path string) bool {
+	return strings.HasPrefix(path, l.Dir+"/") || strings.HasPrefix(path, l.LXDDir+"/")
 }
 
 // unescape undoes the kernel's octal escapes of blanks and backslashes.
@@ -132,7 +137,7 @@ func unescape(path string) string {
 }
 
 func (l *Lab) unmount() (removed []string, err error) {
-	points, err := mountsBelow(l.Dir)
+	points, err := l.mounts()
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +162,7 @@ func (l *Lab) loops() []string {
 	var devices []string
 	for _, path := range paths {
 		file, err := os.ReadFile(path)
-		if err != nil || !strings.HasPrefix(string(file), l.Dir+"/") {
+		if err != nil || !l.holds(string(file)) {
 			continue
 		}
 		devices = append(devices, "/dev/"+filepath.Base(filepath.Dir(filepath.Dir(path))))

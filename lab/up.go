@@ -20,6 +20,10 @@ const (
 
 	// longestDir keeps the paths of sockets below the kernel's 107 characters.
 	longestDir = 85
+
+	// outsideDir holds the LXD of labs whose own directory lies where only its
+	// owner gets through, such as /root: containers could not be started there.
+	outsideDir = "/var/lib/github-runner-lab"
 )
 
 // Options are what a lab is made from.
@@ -61,6 +65,9 @@ func Up(ctx context.Context, options Options) (*Lab, error) {
 		Cloud:  cloud,
 		LXDDir: filepath.Join(dir, "lxd"),
 		Root:   filepath.Join(dir, "root"),
+	}
+	if cloud == CloudLXD && !openToAll(dir) {
+		l.LXDDir = filepath.Join(outsideDir, tagOf(dir))
 	}
 	if err := l.up(ctx, options); err != nil {
 		fmt.Fprintf(options.Progress, "failed; removing what was made so far\n")
@@ -122,6 +129,20 @@ func claim(dir string) (string, error) {
 		return "", fmt.Errorf("cannot start a lab in %s: the path has %d characters, and %d is the most that leaves room for sockets", resolved, len(resolved), longestDir)
 	}
 	return resolved, nil
+}
+
+// openToAll reports whether every user gets through to a directory: a
+// container's root is none of the machine's users.
+func openToAll(dir string) bool {
+	for ; ; dir = filepath.Dir(dir) {
+		info, err := os.Stat(dir)
+		if err != nil || info.Mode().Perm()&0o001 == 0 {
+			return false
+		}
+		if dir == filepath.Dir(dir) {
+			return true
+		}
+	}
 }
 
 func (l *Lab) refusal() error {

@@ -1,0 +1,143 @@
+package lab
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	lxd "github.com/canonical/lxd/client"
+	"github.com/canonical/lxd/shared/api"
+	"golang.org/x/sys/unix"
+)
+
+// The lab lies where only root gets through, holds a running container, and its
+// daemons are killed: down has to find everything all the same.
+func TestRealLXDDownAfterCrash(t *testing.T) {
+	options, progress := testOptions(t, CloudLXD)
+	if obstacle := lxdObstacle(options.Images); obstacle != "" {
+		t.Skip("real LXD can't run here: " + obstacle)
+	}
+	if err := os.Chmod(filepath.Dir(options.Dir), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	l, err := Up(ctx, options)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, progress)
+	}
+	bridge := "lt-" + tagOf(l.Dir)
+	t.Cleanup(func() { assertGone(t, l, bridge) })
+	startContainer(t, ctx, l, bridge)
+	exchange := filepath.Join(l.Root, "var/lib/exchange")
+	if err := os.MkdirAll(exchange, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", exchange, "tmpfs", 0, "size=1m"); err != nil {
+		t.Fatal(err)
+	}
+
+	left, err := l.Leftovers(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []string{"instances", "networks", "storage pools", "bridges", "mounts", "files"} {
+		if len(left[kind]) == 0 {
+			t.Errorf("no %s are listed, with a container running: %v", kind, left)
+		}
+	}
+
+	for _, p := range l.Processes {
+		if err := syscall.Kill(p.PID, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		if !p.waitGone(ctx, stopTimeout) {
+			t.Fatalf("%s survives", p.Name)
+		}
+	}
+	if _, err := Up(ctx, options); err == nil || !strings.Contains(err.Error(), "was not ended") {
+		t.Errorf("Up after a crash: error %v, want a refusal", err)
+	}
+	if err := Down(ctx, options.Dir, progress); err != nil {
+		t.Errorf("Down: %v", err)
+	}
+	t.Logf("%s", progress)
+}
+
+// startContainer starts one container on a bridge and a pool of its own.
+func startContainer(t *testing.T, ctx context.Context, l *Lab, bridge string) {
+	t.Helper()
+	server, err := connectLXD(ctx, l.LXDSocket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Disconnect()
+	network := api.NetworksPost{Name: bridge}
+	network.Config = map[string]string{"ipv4.address": "10.231.77.1/24", "ipv4.nat": "true", "ipv6.address": "none"}
+	if err := server.CreateNetwork(network); err != nil {
+		t.Fatal(err)
+	}
+	pool := api.StoragePoolsPost{Name: "pool", Driver: "dir"}
+	if err := server.CreateStoragePool(pool); err != nil {
+		t.Fatal(err)
+	}
+	instance := api.InstancesPost{Name: "crash-test", Type: api.InstanceTypeContainer}
+	instance.Source = api.InstanceSource{Type: "image", Alias: "noble"}
+	instance.Devices = map[string]map[string]string{
+		"root": {"type": "disk", "path": "/", "pool": "pool"},
+		"eth0": {"type": "nic", "network": bridge},
+	}
+	mustDo(t, ctx, func() (lxd.Operation, error) { return server.CreateInstance(instance) })
+	mustDo(t, ctx, func() (lxd.Operation, error) {
+		return server.UpdateInstanceState("crash-test", api.InstanceStatePut{Action: "start"}, "")
+	})
+}
+
+func mustDo(t *testing.T, ctx context.Context, do func() (lxd.Operation, error)) {
+	t.Helper()
+	operation, err := do()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := operation.WaitContext(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// assertGone checks by other means than Down's own that nothing is left.
+func assertGone(t *testing.T, l *Lab, bridge string) {
+	t.Helper()
+	for _, dir := range []string{l.Dir, l.LXDDir} {
+		if _, err := os.Stat(dir); err == nil {
+			t.Errorf("%s is still there", dir)
+		}
+	}
+	for _, name := range []string{bridge, l.Network.Link} {
+		if _, err := net.InterfaceByName(name); err == nil {
+			t.Errorf("interface %s is still there", name)
+		}
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{l.Dir, l.LXDDir, l.Network.Namespace} {
+		if strings.Contains(string(mounts), dir) {
+			t.Errorf("something is still mounted below %s", dir)
+		}
+	}
+	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range commands {
+		if line, err := os.ReadFile(path); err == nil && strings.Contains(string(line), l.LXDDir) {
+			t.Errorf("a process is left: %q", line)
+		}
+	}
+}
