@@ -15,6 +15,14 @@ const (
 	JITPath = "/etc/github-runner/jit-config"
 	// StartedPath is the marker that the one and only start leaves.
 	StartedPath = "/etc/github-runner/started"
+	// LogPath is what the service and the application print.
+	LogPath = "/var/log/github-runner.log"
+
+	serviceName = "github-runner.service"
+	startPath   = "/etc/github-runner/start"
+	endPath     = "/etc/github-runner/end"
+	preJobPath  = "/etc/github-runner/pre-job.sh"
+	envPath     = "/etc/github-runner/env"
 )
 
 // Files in the exchange directory.

@@ -106,9 +106,8 @@ func (s server) change(method, path string, body any, etag string) error {
 	return s.wait(operation)
 }
 
-// wait blocks until the operation has ended and returns its failure. When the
-// server's context ends first, the operation is asked to stop, which LXD does
-// where it can.
+// wait blocks until the operation has ended and returns its failure. An operation
+// whose caller gave up goes on: what it leaves is found by List.
 func (s server) wait(operation *api.Operation) error {
 	for !operation.StatusCode.IsFinal() {
 		response, _, err := s.RawQuery(http.MethodGet, "/1.0/operations/"+url.PathEscape(operation.ID)+"/wait?timeout=-1", nil, "")
@@ -128,8 +127,8 @@ func (s server) wait(operation *api.Operation) error {
 	return classify(errors.New(operation.Err))
 }
 
-// path builds an API path out of names that may hold anything.
-func path(parts ...string) string {
+// apiPath builds an API path out of names that may hold anything.
+func apiPath(parts ...string) string {
 	var b strings.Builder
 	for _, part := range parts {
 		b.WriteString("/" + url.PathEscape(part))
@@ -150,8 +149,8 @@ var quotaWords = []string{"no space left", "disk quota exceeded", "cannot alloca
 
 // classify puts the manager's kind of error around LXD's own.
 func classify(err error) error {
-	if err == nil {
-		return nil
+	if err == nil || isClassified(err) || errors.Is(err, context.Canceled) {
+		return err
 	}
 	words := strings.ToLower(err.Error())
 	for _, quota := range quotaWords {
@@ -168,6 +167,15 @@ func classify(err error) error {
 		return fmt.Errorf("LXD is %w: %w", runner.ErrUnreachable, err)
 	}
 	return err
+}
+
+func isClassified(err error) bool {
+	for _, kind := range []error{runner.ErrQuota, runner.ErrUnreachable, runner.ErrUnauthorized, runner.ErrForbidden, runner.ErrNotFound, runner.ErrExists} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return false
 }
 
 // isBusy reports whether LXD refused because something else is happening to the

@@ -1,0 +1,95 @@
+package lxd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/canonical/lxd/shared/api"
+
+	"github-runner/charm/runner"
+)
+
+// deleteDeadline bounds the whole removal of one instance: force-stop, delete,
+// and waiting for whatever else happens to it.
+const deleteDeadline = 2 * time.Minute
+
+// busyRecheck is how long a removal waits for an event that ends what keeps an
+// instance busy, before it tries once more all the same.
+const busyRecheck = 2 * time.Second
+
+// Delete implements runner.Cloud. Several callers may delete the same instance:
+// all of them succeed.
+func (c *Cloud) Delete(ctx context.Context, name string) error {
+	if !c.config.Owner.Owns(name) {
+		return fmt.Errorf("cannot delete instance %q: it is not one of unit %s", name, c.config.Owner.Unit)
+	}
+	server, cancel, err := c.connect(ctx, deleteDeadline)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	if err := c.deleteInstance(server, name); err != nil {
+		return fmt.Errorf("cannot delete instance %s: %w", name, err)
+	}
+	return c.exchange(name).remove()
+}
+
+// deleteInstance tries until the instance is gone. Another operation on it, a
+// start or a stop, makes LXD refuse; the end of that operation is an event.
+func (c *Cloud) deleteInstance(server server, name string) error {
+	for {
+		err := c.tryDelete(server, name)
+		if err == nil || !isBusy(err) {
+			return err
+		}
+		if err := c.awaitIdle(server, name); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *Cloud) tryDelete(server server, name string) error {
+	instance, _, err := server.GetInstance(name)
+	if err = classify(err); errors.Is(err, runner.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if c.kinship(*instance) != ours {
+		return errors.New("it lacks this unit's metadata: somebody else made it")
+	}
+	if instance.StatusCode != api.Stopped {
+		if err := server.power(name, "stop"); err != nil && !isStopped(err) && !errors.Is(err, runner.ErrNotFound) {
+			return err
+		}
+	}
+	if err := server.change(http.MethodDelete, apiPath("instances", name), nil, ""); err != nil && !errors.Is(err, runner.ErrNotFound) {
+		return err
+	}
+	return nil
+}
+
+// isStopped reports whether a stop was refused because there was nothing to do.
+func isStopped(err error) bool {
+	return strings.Contains(strings.ToLower(err.Error()), "already stopped") || strings.Contains(strings.ToLower(err.Error()), "is not running")
+}
+
+// awaitIdle waits until something has happened to the instance.
+func (c *Cloud) awaitIdle(server server, name string) error {
+	ctx, cancel := context.WithTimeout(server.ctx, busyRecheck)
+	defer cancel()
+	changes, err := c.events(ctx, func(changed string) bool { return changed == name })
+	if err != nil {
+		return err
+	}
+	select {
+	case <-changes:
+	case <-ctx.Done():
+	}
+	return context.Cause(server.ctx)
+}

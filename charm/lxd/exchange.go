@@ -1,0 +1,175 @@
+package lxd
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github-runner/charm/cloudinit"
+)
+
+// Bounds of what is read from a runner.
+const (
+	maxMetricsFile = 1 << 10
+	maxDiagFile    = 256 << 10
+)
+
+// exchange is one runner's folder, as the host sees it. Everything in it was
+// written by a guest.
+type exchange struct {
+	root string
+	name string
+}
+
+func (c *Cloud) exchange(name string) exchange {
+	return exchange{root: c.config.ExchangeDir, name: name}
+}
+
+func (e exchange) path() string {
+	return filepath.Join(e.root, e.name)
+}
+
+// exchangeOptions bound what a guest can do to the host's memory.
+const exchangeOptions = "size=1m,nr_inodes=64,mode=1777"
+
+// make makes the folder. It is a tmpfs where this process may mount one;
+// otherwise a plain folder, which plain reports.
+func (e exchange) make() (plain bool, err error) {
+	if err := os.MkdirAll(e.root, 0o700); err != nil {
+		return false, fmt.Errorf("cannot make the folder for exchange with runners: %w", err)
+	}
+	if err := os.Mkdir(e.path(), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return false, fmt.Errorf("cannot make the exchange folder of %s: %w", e.name, err)
+	}
+	mounted, err := e.isMounted()
+	if err != nil || mounted {
+		return false, err
+	}
+	err = unix.Mount("github-runner", e.path(), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, exchangeOptions)
+	if errors.Is(err, unix.EPERM) {
+		return true, os.Chmod(e.path(), 0o777|fs.ModeSticky)
+	}
+	if err != nil {
+		return false, fmt.Errorf("cannot mount the exchange folder of %s: %w", e.name, err)
+	}
+	return false, nil
+}
+
+// remove unmounts the folder and removes what is in it; nil when there is none.
+func (e exchange) remove() error {
+	for {
+		mounted, err := e.isMounted()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if !mounted {
+			break
+		}
+		if err := unix.Unmount(e.path(), unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
+			return fmt.Errorf("cannot unmount the exchange folder of %s: %w", e.name, err)
+		}
+	}
+	if err := os.RemoveAll(e.path()); err != nil {
+		return fmt.Errorf("cannot remove the exchange folder of %s: %w", e.name, err)
+	}
+	return nil
+}
+
+// isMounted reports whether the folder is on another file system than the one
+// that it lies in.
+func (e exchange) isMounted() (bool, error) {
+	folder, err := os.Lstat(e.path())
+	if err != nil {
+		return false, err
+	}
+	parent, err := os.Lstat(e.root)
+	if err != nil {
+		return false, err
+	}
+	return folder.Sys().(*syscall.Stat_t).Dev != parent.Sys().(*syscall.Stat_t).Dev, nil
+}
+
+// files are the regular files of the folder that the manager knows, by name.
+type files map[string]bool
+
+// list reports which of the known files are there. A folder that is gone, or
+// can't be read, has none.
+func (e exchange) list() files {
+	found := files{}
+	root, err := os.OpenRoot(e.path())
+	if err != nil {
+		return found
+	}
+	defer root.Close()
+	for name := range knownFiles {
+		info, err := root.Lstat(name)
+		found[name] = err == nil && info.Mode().IsRegular()
+	}
+	return found
+}
+
+// knownFiles are all that a runner is expected to leave.
+var knownFiles = map[string]bool{
+	cloudinit.PreJobMetricsFile:  true,
+	cloudinit.PreJobDoneFile:     true,
+	cloudinit.PostJobMetricsFile: true,
+	cloudinit.RunCompletedFile:   true,
+	cloudinit.DiagFile:           true,
+}
+
+// errTooLarge is the error of a file that is larger than its bound.
+var errTooLarge = errors.New("too large")
+
+// read returns the content of a file of at most limit bytes. It never blocks and
+// never leaves the folder, whatever lies under the name.
+func (e exchange) read(name string, limit int64) ([]byte, error) {
+	root, err := os.OpenRoot(e.path())
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the exchange folder of %s: %w", e.name, err)
+	}
+	defer root.Close()
+	file, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read what %s left: %w", e.name, err)
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("cannot read what %s left: %w", e.name, err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("cannot read what %s left: %s is no regular file", e.name, name)
+	}
+	content, err := io.ReadAll(io.LimitReader(file, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read what %s left: %w", e.name, err)
+	}
+	if int64(len(content)) > limit {
+		return nil, fmt.Errorf("cannot read what %s left: %s is %w: it has more than %d bytes", e.name, name, errTooLarge, limit)
+	}
+	return content, nil
+}
+
+// traces returns the names of all exchange folders that are there.
+func (c *Cloud) traces() ([]string, error) {
+	entries, err := os.ReadDir(c.config.ExchangeDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("cannot list the exchange folders: %w", err)
+	}
+	var names []string
+	for _, entry := range entries {
+		if c.config.Owner.Owns(entry.Name()) {
+			names = append(names, entry.Name())
+		}
+	}
+	return names, nil
+}

@@ -1,0 +1,54 @@
+package lxd
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github-runner/charm/runner"
+)
+
+// mountMemory makes dir a tmpfs of at least size bytes, or enlarges the one that
+// is there. It never shrinks one: runners may live on it.
+func mountMemory(dir string, size int64) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("cannot make the folder for storage in memory: %w", err)
+	}
+	mounted, err := exchange{root: filepath.Dir(dir), name: filepath.Base(dir)}.isMounted()
+	if err != nil {
+		return fmt.Errorf("cannot look at the storage in memory: %w", err)
+	}
+	flags := uintptr(unix.MS_NOSUID)
+	if mounted {
+		var space unix.Statfs_t
+		if err := unix.Statfs(dir, &space); err != nil {
+			return fmt.Errorf("cannot look at the storage in memory: %w", err)
+		}
+		if int64(space.Blocks)*space.Bsize >= size {
+			return nil
+		}
+		flags |= unix.MS_REMOUNT
+	}
+	err = unix.Mount("github-runner", dir, "tmpfs", flags, fmt.Sprintf("size=%d,mode=0700", size))
+	if errors.Is(err, unix.EPERM) {
+		return runner.Trouble{Advice: "runner-storage=memory needs root: set runner-storage=juju-storage", Err: err}
+	}
+	if err != nil {
+		return fmt.Errorf("cannot mount %d bytes of storage in memory: %w", size, err)
+	}
+	return nil
+}
+
+func unmountMemory(dir string) error {
+	if err := unix.Unmount(dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("cannot unmount the storage in memory: %w", err)
+	}
+	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("cannot remove the folder for storage in memory: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,185 @@
+package lxd
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github-runner/charm/cloudinit"
+	"github-runner/charm/runner"
+)
+
+// templateVersion is raised when runners that exist should be replaced because
+// this package, or their user-data, makes them differently now.
+const templateVersion = 1
+
+// Prepare implements runner.Cloud. In the steady state it reads and writes
+// nothing.
+func (c *Cloud) Prepare(ctx context.Context, want runner.Want) (runner.Template, error) {
+	server, cancel, err := c.connect(ctx, createDeadline)
+	if err != nil {
+		return runner.Template{}, err
+	}
+	defer cancel()
+	image, err := c.findImage(server, want.Count)
+	if err != nil {
+		return runner.Template{}, err
+	}
+	if err := c.ensurePool(server, want.Count); err != nil {
+		return runner.Template{}, err
+	}
+	if err := c.ensureACL(server); err != nil {
+		return runner.Template{}, err
+	}
+	created, err := c.ensureNetwork(server)
+	if err != nil {
+		return runner.Template{}, err
+	}
+	if created {
+		// Only now the machine has the bridge's own address, too.
+		if err := c.ensureACL(server); err != nil {
+			return runner.Template{}, err
+		}
+	}
+	if err := c.ensureProfile(server); err != nil {
+		return runner.Template{}, err
+	}
+	return runner.Template{Hash: c.hash(want, image), Want: want, BootDeadline: c.config.bootDeadline()}, nil
+}
+
+// releases are the names that the stock images have at their public server.
+var releases = map[string]string{"jammy": "22.04", "noble": "24.04", "resolute": "26.04"}
+
+// architectures are LXD's names for Go's.
+var architectures = map[string]string{"amd64": "x86_64", "arm64": "aarch64"}
+
+// findImage returns the fingerprint of the image that runners start from. Where
+// no runner is wanted none is needed.
+func (c *Cloud) findImage(server server, count int) (fingerprint string, err error) {
+	if c.config.InstanceType == VirtualMachine {
+		if err := c.checkVirtualMachines(server); err != nil {
+			return "", err
+		}
+	}
+	alias, _, err := server.GetImageAliasType(c.config.InstanceType, c.config.ImageAlias)
+	if err = classify(err); errors.Is(err, runner.ErrNotFound) {
+		if count == 0 {
+			return "", nil
+		}
+		return "", runner.Trouble{Advice: "no image for the runners: " + c.imageCommand(), Err: fmt.Errorf("LXD has no %s image with the alias %s", c.config.InstanceType, c.config.ImageAlias)}
+	}
+	if err != nil {
+		return "", cannot(err, "look up the image %s", c.config.ImageAlias)
+	}
+	if c.config.Arch == "" {
+		return alias.Target, nil
+	}
+	image, _, err := server.GetImage(alias.Target)
+	if err != nil {
+		return "", cannot(err, "look up the image %s", c.config.ImageAlias)
+	}
+	if wanted := architectures[c.config.Arch]; image.Architecture != wanted {
+		return "", runner.Trouble{Advice: "the image " + c.config.ImageAlias + " is for another architecture: " + c.imageCommand(), Err: fmt.Errorf("it is for %s, this machine is %s", image.Architecture, wanted)}
+	}
+	return alias.Target, nil
+}
+
+// imageCommand is what gets a stock image.
+func (c *Cloud) imageCommand() string {
+	release := releases[c.config.ImageAlias]
+	if release == "" {
+		release = c.config.ImageAlias
+	}
+	command := fmt.Sprintf("lxc image copy ubuntu:%s local: --alias %s", release, c.config.ImageAlias)
+	if c.config.InstanceType == VirtualMachine {
+		command += " --vm"
+	}
+	return command
+}
+
+func (c *Cloud) checkVirtualMachines(server server) error {
+	info, _, err := server.GetServer()
+	if err != nil {
+		return cannot(err, "ask LXD whether it can run virtual machines")
+	}
+	if strings.Contains(info.Environment.Driver, "qemu") {
+		return nil
+	}
+	return runner.Trouble{
+		Advice: "this machine can't run virtual machines: set lxd-instance-type=container",
+		Err:    fmt.Errorf("LXD has the drivers %q and no qemu: KVM or vhost_vsock is missing", info.Environment.Driver),
+	}
+}
+
+// inputs are all that a runner is made from, without what is live (denylist,
+// token, number) and what differs from one to the next. Fields are never
+// reordered or renamed without raising templateVersion: their JSON is hashed.
+type inputs struct {
+	Version      int                   `json:"version"`
+	Scope        runner.Scope          `json:"scope"`
+	Group        string                `json:"group"`
+	Labels       []string              `json:"labels"`
+	Image        string                `json:"image"`
+	InstanceType string                `json:"instance-type"`
+	CPU          int                   `json:"cpu"`
+	Memory       int64                 `json:"memory"`
+	Disk         int64                 `json:"disk"`
+	Pool         string                `json:"pool"`
+	Network      string                `json:"network"`
+	Proxy        cloudinit.Proxy       `json:"proxy"`
+	DockerMirror string                `json:"docker-mirror"`
+	DebugHosts   []cloudinit.DebugHost `json:"debug-hosts"`
+}
+
+// hash identifies the recipe.
+func (c *Cloud) hash(want runner.Want, image string) string {
+	canonical, _ := json.Marshal(inputs{
+		Version:      templateVersion,
+		Scope:        want.Scope,
+		Group:        want.Group,
+		Labels:       canonicalLabels(want.Labels),
+		Image:        image,
+		InstanceType: c.config.InstanceType,
+		CPU:          c.config.CPU,
+		Memory:       c.config.Memory,
+		Disk:         c.config.Disk,
+		Pool:         c.poolName(),
+		Network:      c.config.unitName(),
+		Proxy:        c.config.Proxy,
+		DockerMirror: c.config.DockerMirror,
+		DebugHosts:   canonicalHosts(c.config.DebugHosts),
+	})
+	sum := sha256.Sum256(canonical)
+	return hex.EncodeToString(sum[:])
+}
+
+// canonicalLabels are as GitHub stores them, in an order of their own.
+func canonicalLabels(labels []string) []string {
+	result := make([]string, 0, len(labels))
+	for _, label := range labels {
+		result = append(result, strings.ToLower(label))
+	}
+	slices.Sort(result)
+	return slices.Compact(result)
+}
+
+// canonicalHosts is the set of debug hosts: their order says nothing.
+func canonicalHosts(hosts []cloudinit.DebugHost) []cloudinit.DebugHost {
+	result := slices.Clone(hosts)
+	slices.SortFunc(result, func(a, b cloudinit.DebugHost) int {
+		return strings.Compare(fmt.Sprint(a), fmt.Sprint(b))
+	})
+	return slices.Compact(result)
+}
+
+// hash32 spreads a name over numbers.
+func hash32(text string) uint32 {
+	sum := sha256.Sum256([]byte(text))
+	return binary.BigEndian.Uint32(sum[:4])
+}

@@ -1,0 +1,89 @@
+package lxd
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"maps"
+	"net/http"
+	"strconv"
+
+	"github.com/canonical/lxd/shared/api"
+)
+
+// profileName is that of the profile for the configured resources: another one
+// for other resources, so that runners that exist keep theirs.
+func (c *Cloud) profileName() string {
+	// A map marshals with sorted keys: the same resources give the same name.
+	canonical, _ := json.Marshal(c.profile())
+	sum := sha256.Sum256(canonical)
+	return c.config.unitName() + "-" + hex.EncodeToString(sum[:4])
+}
+
+// profile is all that the unit's runners have in common.
+func (c *Cloud) profile() api.ProfilePut {
+	config := map[string]string{
+		"limits.cpu":       strconv.Itoa(c.config.CPU),
+		"limits.memory":    strconv.FormatInt(c.config.Memory, 10) + "B",
+		"boot.autostart":   "false",
+		"security.nesting": "true",
+	}
+	root := map[string]string{
+		"type": "disk",
+		"path": "/",
+		"pool": c.poolName(),
+		"size": strconv.FormatInt(c.config.Disk, 10) + "B",
+	}
+	if c.config.InstanceType == VirtualMachine {
+		delete(config, "security.nesting")
+		config["security.secureboot"] = "false"
+	}
+	return api.ProfilePut{
+		Description: "Runners of " + c.config.Owner.Unit,
+		Config:      config,
+		Devices: map[string]map[string]string{
+			"root": root,
+			"eth0": {
+				"type":                    "nic",
+				"name":                    "eth0",
+				"network":                 c.config.unitName(),
+				"security.mac_filtering":  "true",
+				"security.port_isolation": "true",
+			},
+		},
+	}
+}
+
+// ensureProfile makes the profile, or makes it again what it should be, and
+// removes those of the unit that nothing uses any more.
+func (c *Cloud) ensureProfile(server server) error {
+	profiles, err := server.GetProfiles()
+	if err != nil {
+		return cannot(err, "list LXD's profiles")
+	}
+	wanted, name := c.profile(), c.profileName()
+	var found *api.Profile
+	for i, profile := range profiles {
+		switch {
+		case profile.Name == name:
+			found = &profiles[i]
+		case c.config.ownedByUnit(profile.Name) && len(profile.UsedBy) == 0:
+			if err := server.change(http.MethodDelete, apiPath("profiles", profile.Name), nil, ""); ignoreMissing(err) != nil {
+				return cannot(err, "delete the unused profile %s", profile.Name)
+			}
+		}
+	}
+	if found == nil {
+		err := server.change(http.MethodPost, "/profiles", api.ProfilesPost{Name: name, ProfilePut: wanted}, "")
+		return cannot(err, "create the profile %s", name)
+	}
+	if maps.Equal(found.Config, wanted.Config) && equalDevices(found.Devices, wanted.Devices) {
+		return nil
+	}
+	c.log.WithField("profile", name).Warn("the profile was edited: repairing it")
+	return cannot(server.change(http.MethodPut, apiPath("profiles", name), wanted, ""), "repair the profile %s", name)
+}
+
+func equalDevices(a, b map[string]map[string]string) bool {
+	return maps.EqualFunc(a, b, maps.Equal[map[string]string])
+}
