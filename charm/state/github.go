@@ -100,11 +100,13 @@ func isLine(value string, most int) bool {
 
 // urlCharacters are those that RFC 3986 allows in a URL. The parser of the
 // standard library lets more pass.
-var urlCharacters = regexp.MustCompile(`^[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]{1,2048}$`)
+var urlCharacters = regexp.MustCompile(`^[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+$`)
+
+const maxURL = 2048
 
 // parseURL parses an absolute URL with a host and one of the schemes.
 func parseURL(value string, schemes ...string) (*url.URL, bool) {
-	if !urlCharacters.MatchString(value) {
+	if len(value) > maxURL || !urlCharacters.MatchString(value) {
 		return nil, false
 	}
 	u, err := url.Parse(value)
