@@ -1,0 +1,148 @@
+package acceptance
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+const (
+	buildDeadline = 10 * time.Minute
+	// commandDeadline is more than any command of a session may take.
+	commandDeadline = 5 * time.Minute
+	labDeadline     = 6 * time.Minute
+
+	// Labs at one time: the emulation costs little, real containers share a
+	// disk.
+	emulatedLabs = 4
+	realLabs     = 2
+)
+
+// binEnv names the folder of what is tested, realEnv says whether there must be
+// a real LXD.
+const (
+	binEnv  = "ACCEPTANCE_BIN"
+	realEnv = "ACCEPTANCE_REAL"
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(testMain(m))
+}
+
+func testMain(m *testing.M) int {
+	if os.Getenv(binEnv) == "" {
+		bin, err := os.MkdirTemp("", "acceptance-bin-")
+		if err == nil {
+			defer os.RemoveAll(bin)
+			err = errors.Join(build(bin), os.Setenv(binEnv, bin))
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	return m.Run()
+}
+
+// build makes what is tested: the lab, the charm's program, the charm.
+func build(bin string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), buildDeadline)
+	defer cancel()
+	program := filepath.Join(bin, "github-runner")
+	steps := [][]string{
+		{"go", "build", "-o", filepath.Join(bin, "lab"), "./cmd/lab"},
+		{"go", "build", "-trimpath", "-o", program, "./cmd/github-runner"},
+		{"go", "run", "./cmd/packcharm", "--binary", program, "--output", bin},
+	}
+	for _, step := range steps {
+		cmd := exec.CommandContext(ctx, step[0], step[1:]...)
+		cmd.Dir = ".."
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("cannot build what is to be tested: %s: %w\n%s", strings.Join(step, " "), err, out)
+		}
+	}
+	return nil
+}
+
+func TestEmulated(t *testing.T) {
+	run(t, stage{cloud: "emulated", labs: make(chan struct{}, emulatedLabs)}, sessions(t))
+}
+
+func TestReal(t *testing.T) {
+	var tagged []string
+	for _, file := range sessions(t) {
+		if isTagged(t, file) {
+			tagged = append(tagged, file)
+		}
+	}
+	run(t, stage{cloud: "lxd", labs: make(chan struct{}, realLabs)}, tagged)
+}
+
+func sessions(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join("testdata", "*.txtar"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no sessions in testdata: %v", err)
+	}
+	return files
+}
+
+// isTagged reports whether a session's first line says that it also runs on a
+// real LXD.
+func isTagged(t *testing.T, path string) bool {
+	t.Helper()
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	first, err := bufio.NewReader(file).ReadString('\n')
+	if err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	return strings.HasPrefix(first, "# [real] ")
+}
+
+func run(t *testing.T, on stage, files []string) {
+	t.Helper()
+	bin, err := filepath.Abs(os.Getenv(binEnv))
+	if err != nil {
+		t.Fatal(err)
+	}
+	on.bin = bin
+	on.charm = filepath.Join(bin, "github-runner_"+runtime.GOARCH+".charm")
+	// A short path: the sockets of a lab must fit into 108 characters.
+	root, err := os.MkdirTemp("", "acc-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the working folders are kept in %s", root)
+			return
+		}
+		if err := os.RemoveAll(root); err != nil {
+			t.Error(err)
+		}
+	})
+	testscript.Run(t, testscript.Params{
+		Files:               files,
+		WorkdirRoot:         root,
+		Setup:               on.setup,
+		Condition:           on.condition,
+		Cmds:                commands(),
+		RequireUniqueNames:  true,
+		RequireExplicitExec: true,
+	})
+}

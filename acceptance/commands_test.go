@@ -1,0 +1,106 @@
+package acceptance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+const (
+	waitDeadline = 20 * time.Second
+	waitInterval = 100 * time.Millisecond
+)
+
+func commands() map[string]func(*testscript.TestScript, bool, []string) {
+	return map[string]func(*testscript.TestScript, bool, []string){
+		"lab":        program("lab"),
+		"juju":       program("juju"),
+		"wait-until": waitUntil,
+		"same":       same,
+	}
+}
+
+// program runs a program as exec does, but not for ever.
+func program(name string) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		err := execute(ts, append([]string{name}, args...))
+		switch {
+		case err != nil && !neg:
+			ts.Fatalf("%v\n%s%s", err, ts.ReadFile("stdout"), ts.ReadFile("stderr"))
+		case err == nil && neg:
+			ts.Fatalf("unexpected success\n%s", ts.ReadFile("stdout"))
+		}
+	}
+}
+
+func execute(ts *testscript.TestScript, args []string) error {
+	seconds := strconv.Itoa(int(commandDeadline.Seconds()))
+	return ts.Exec("timeout", append([]string{"--kill-after=10", seconds}, args...)...)
+}
+
+// waitUntil repeats a command until its output matches. A command that fails
+// matches nothing. Only the last output is kept.
+func waitUntil(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: wait-until REGEXP COMMAND…")
+	}
+	pattern, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	ctx, cancel := context.WithTimeout(context.Background(), waitDeadline)
+	defer cancel()
+	pause := time.NewTicker(waitInterval)
+	defer pause.Stop()
+	for {
+		out, err := poll(ctx, ts, args[1:])
+		match := pattern.FindStringSubmatch(out)
+		if err == nil && (match != nil) != neg {
+			fmt.Fprint(ts.Stdout(), out)
+			setGroups(ts, pattern, match)
+			return
+		}
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			ts.Fatalf("waited for %v in vain; last came (error: %v)\n%s", waitDeadline, err, out)
+		}
+	}
+}
+
+// poll runs a command in the session's environment without a word in its log.
+func poll(ctx context.Context, ts *testscript.TestScript, args []string) (string, error) {
+	// env finds the program by the session's PATH.
+	cmd := exec.CommandContext(ctx, "env", args...)
+	cmd.Dir = ts.MkAbs(".")
+	for _, name := range []string{"PATH", "HOME", "WORK", "ROOT", "LAB_DIR"} {
+		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
+	}
+	out, err := cmd.Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		err = fmt.Errorf("%w: %s", err, exit.Stderr)
+	}
+	return string(out), err
+}
+
+func setGroups(ts *testscript.TestScript, pattern *regexp.Regexp, match []string) {
+	for i, name := range pattern.SubexpNames() {
+		if name != "" && i < len(match) {
+			ts.Setenv(name, match[i])
+		}
+	}
+}
+
+func same(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: same A B")
+	}
+	if (args[0] == args[1]) == neg {
+		ts.Fatalf("%q and %q, which is wrong", args[0], args[1])
+	}
+}
