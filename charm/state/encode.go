@@ -115,7 +115,7 @@ func Decode(encoded []byte) (CharmState, error) {
 		Group:             d.Group,
 		Labels:            d.Labels,
 		Count:             d.Count,
-		ReconcileInterval: time.Duration(min(d.ReconcileSeconds, maxInterval*60)) * time.Second,
+		ReconcileInterval: time.Duration(d.ReconcileSeconds) * time.Second,
 		BaseImage:         d.BaseImage,
 		InstanceType:      d.InstanceType,
 		Resources:         Resources{CPU: d.CPU, Memory: d.MemoryBytes, Disk: d.DiskBytes},
@@ -158,6 +158,10 @@ func decodeDocument(encoded []byte) (document, error) {
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return document{}, errors.New("something follows it")
+	}
+	// check sees it as a Duration, which can't hold as many seconds.
+	if d.ReconcileSeconds < 0 || d.ReconcileSeconds > maxInterval*60 {
+		return document{}, errors.New("its reconcile-interval is not one that the charm makes")
 	}
 	return d, nil
 }

@@ -24,7 +24,7 @@ const rightPath = "give owner/repository or the name of an organisation, such as
 func (r *reader) path() string {
 	value := r.text(optionPath)
 	if value == "" {
-		r.reject(Problem{Option: optionPath, Fault: "is missing", Right: rightPath})
+		r.missing(optionPath, rightPath)
 		return ""
 	}
 	path := strings.Trim(value, "/")

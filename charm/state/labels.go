@@ -18,13 +18,14 @@ const (
 
 const rightLabels = `give labels separated by commas, of letters, digits and - _ . + : / @ = # ~, at most 256 characters each`
 
-// labels returns the configured labels, as they were written.
+// labels returns the configured labels, lower-case and each one once: GitHub
+// compares labels without regard to case and stores them lower-case.
 func (r *reader) labels() []string {
 	var labels, bad []string
 	for label := range strings.SplitSeq(r.text(optionLabels), ",") {
-		label = strings.TrimSpace(label)
+		label = strings.ToLower(strings.TrimSpace(label))
 		switch {
-		case label == "":
+		case label == "" || slices.Contains(labels, label):
 		case isLabel(label):
 			labels = append(labels, label)
 		default:
@@ -33,6 +34,13 @@ func (r *reader) labels() []string {
 	}
 	if len(bad) > 0 {
 		r.reject(Problem{Option: optionLabels, Value: quoteAll(bad), Fault: notValid(bad), Right: rightLabels})
+	}
+	if most := maxLabels - ownLabels; len(labels) > most {
+		r.reject(Problem{
+			Option: optionLabels,
+			Fault:  fmt.Sprintf("are too many (%d)", len(labels)),
+			Right:  fmt.Sprintf("give %d at most: GitHub takes %d per runner, and %d are the charm's own", most, maxLabels, ownLabels),
+		})
 	}
 	return labels
 }
@@ -51,23 +59,18 @@ func isLabel(label string) bool {
 	return true
 }
 
-// allLabels puts GitHub's own labels and the charm's before the configured
-// ones. GitHub compares labels without regard to case and stores them
-// lower-case.
-func (r *reader) allLabels(s CharmState, configured []string) []string {
-	own := []string{"self-hosted", "linux", s.Arch.Label(), applicationOf(s.Owner), s.BaseImage}
+// ownLabels is how many labels allLabels adds.
+const ownLabels = 5
+
+// allLabels puts the labels that GitHub's own registration would add, and the
+// charm's, before the configured ones.
+func allLabels(s CharmState, configured []string) []string {
+	own := [ownLabels]string{"self-hosted", "linux", s.Arch.Label(), applicationOf(s.Owner), s.BaseImage}
 	var all []string
-	for _, label := range slices.Concat(own, configured) {
-		if label = strings.ToLower(label); !slices.Contains(all, label) {
+	for _, label := range slices.Concat(own[:], configured) {
+		if !slices.Contains(all, label) {
 			all = append(all, label)
 		}
-	}
-	if len(all) > maxLabels {
-		r.reject(Problem{
-			Option: optionLabels,
-			Fault:  fmt.Sprintf("makes %d labels with the charm's own", len(all)),
-			Right:  fmt.Sprintf("GitHub takes %d per runner, so give %d at most", maxLabels, maxLabels-len(own)),
-		})
 	}
 	return all
 }

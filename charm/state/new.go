@@ -64,7 +64,7 @@ func New(source Source) (CharmState, error) {
 	s.InstanceType = choice(r, optionInstanceType, VirtualMachine, Container)
 	s.Storage = choice(r, optionStorage, JujuStorage, MemoryStorage)
 	s.Resources = r.resources()
-	s.Labels = r.allLabels(s, configured)
+	s.Labels = allLabels(s, configured)
 	s.Warnings = r.warnings
 	if len(r.problems) > 0 {
 		return CharmState{}, r.problems
@@ -117,7 +117,7 @@ func (r *reader) testMode() {
 func (r *reader) token() secret.Text {
 	token := r.text(optionToken)
 	if token == "" {
-		r.reject(Problem{Option: optionToken, Fault: "is missing", Right: "give a personal access token for GitHub"})
+		r.missing(optionToken, "give a personal access token for GitHub")
 		return secret.Text{}
 	}
 	if !isToken(token) {

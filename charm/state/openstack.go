@@ -47,23 +47,24 @@ func (r *reader) clouds(document string) {
 		reject("is not a mapping")
 		return
 	}
-	for _, section := range sections {
-		if _, ok := section.(map[string]any); !ok {
-			reject("has an entry at its top that is not a mapping")
-			return
-		}
-	}
 	named, _ := sections["clouds"].(map[string]any)
-	if len(named) == 0 {
+	switch {
+	case len(named) == 0:
 		reject("names no cloud")
-		return
+	case !allMappings(named):
+		reject("has a cloud whose settings are not a mapping")
+	case !allMappings(sections):
+		reject("has an entry at its top that is not a mapping")
 	}
-	for _, cloud := range named {
-		if _, ok := cloud.(map[string]any); !ok {
-			reject("has a cloud whose settings are not a mapping")
-			return
+}
+
+func allMappings(values map[string]any) bool {
+	for _, value := range values {
+		if _, ok := value.(map[string]any); !ok {
+			return false
 		}
 	}
+	return true
 }
 
 // policy checks the options of the repo-policy service, which come together.

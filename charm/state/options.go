@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -86,6 +87,15 @@ func (r *reader) invalid(option, value, right string) {
 // hidden rejects a value that may not be shown.
 func (r *reader) hidden(option, right string) {
 	r.reject(Problem{Option: option, Fault: "is not valid", Right: right})
+}
+
+// missing rejects an option without a value, unless its value was rejected
+// before.
+func (r *reader) missing(option, right string) {
+	if slices.ContainsFunc(r.problems, func(p Problem) bool { return p.Option == option }) {
+		return
+	}
+	r.reject(Problem{Option: option, Fault: "is missing", Right: right})
 }
 
 // text returns a string option without space around it. An empty value is the

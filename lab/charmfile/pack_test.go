@@ -40,7 +40,7 @@ func runTests(m *testing.M) int {
 	defer os.RemoveAll(dir)
 	built = filepath.Join(dir, "hook")
 	command := exec.Command("go", "build", "-trimpath", "-o", built, "./testdata/hook")
-	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	command.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := command.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, output)
 		return 1

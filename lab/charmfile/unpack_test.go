@@ -15,7 +15,7 @@ import (
 )
 
 func TestAHookRunsFromTheUnpackedCharm(t *testing.T) {
-	charm := writeCharm(t, charmfile.Charm{Dir: root, Binary: hookBinary(t, elf.EM_X86_64)})
+	charm := writeCharm(t, charmfile.Charm{Dir: root, Binary: built})
 	dir := filepath.Join(t.TempDir(), "agents/unit-github-runner-0/charm")
 	if err := charmfile.Unpack(charm, dir); err != nil {
 		t.Fatal(err)
