@@ -23,6 +23,8 @@ var (
 	ErrQuota = errors.New("quota exceeded")
 	// ErrFailedStart: a runner ended, or ran out of time, before it took a job.
 	ErrFailedStart = errors.New("runners do not start")
+	// ErrBackingOff: no runner is created for a while, after others failed.
+	ErrBackingOff = errors.New("backing off")
 	// ErrUnreachable: no answer, or a failure of the other side's own.
 	ErrUnreachable = errors.New("unreachable")
 )

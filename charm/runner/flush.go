@@ -282,6 +282,7 @@ func (m *Manager) discard(ctx context.Context, r Info) (left bool, err error) {
 	if err := m.cfg.Cloud.Delete(ctx, r.Name); err != nil {
 		return false, err
 	}
+	m.note(func() { m.memory.set(signDeleted, r.Name, time.Now()) })
 	if r.Verdict != Traces && m.cfg.Journal != nil {
 		came, _ := m.memoryOf(r.Name)
 		m.cfg.Journal.Ended(ctx, r, remains, came)

@@ -22,9 +22,11 @@ type Limits struct {
 	// OfflineGrace is how long a runner may be seen offline after its boot
 	// deadline.
 	OfflineGrace time.Duration
-	// OnlineOrphan is how long a registration may be online without an
-	// instance: a cloud's list may lag.
-	OnlineOrphan time.Duration
+	// ListLag is how far a cloud's list may lag behind what was created and
+	// deleted, and how long a registration may be online without an instance.
+	ListLag time.Duration
+	// Proven is how long a runner must stay online to show that runners start.
+	Proven time.Duration
 	// AfterAway is how long no age counts after GitHub did not answer.
 	AfterAway time.Duration
 	// Idle is how old an idle runner may become: images and one-time tokens
@@ -49,7 +51,8 @@ func DefaultLimits(cpus int) Limits {
 		Settle:            5 * time.Second,
 		Quiet:             90 * time.Second,
 		OfflineGrace:      time.Minute,
-		OnlineOrphan:      time.Minute,
+		ListLag:           time.Minute,
+		Proven:            time.Minute,
 		AfterAway:         5 * time.Minute,
 		Idle:              12 * time.Hour,
 		StuckDeleting:     10 * time.Minute,

@@ -112,7 +112,8 @@ type reconcile struct {
 
 	application func(context.Context) (Application, error)
 	born        map[string]bool
-	held        bool // no more creating in this run
+	tried       map[string]bool // what was done to whom in this run, done once
+	held        bool            // no more creating in this run
 	first       bool
 	result      Result
 	failures    []error
@@ -120,7 +121,7 @@ type reconcile struct {
 }
 
 func (m *Manager) begin(ctx context.Context, want Want, wait bool) *reconcile {
-	r := &reconcile{Manager: m, want: want, wait: wait, born: map[string]bool{}, first: true}
+	r := &reconcile{Manager: m, want: want, wait: wait, born: map[string]bool{}, tried: map[string]bool{}, first: true}
 	r.result.Wanted = want.Count
 	r.template = Template{Want: want}
 	if want.Count > 0 {
@@ -157,7 +158,7 @@ func (r *reconcile) run(ctx context.Context) error {
 		}
 		pause, pending := r.pending()
 		if !pending {
-			return errors.Join(r.failures...)
+			return errors.Join(append(r.failures, r.heldBack())...)
 		}
 		if err := r.pause(ctx, pause); err != nil {
 			return errors.Join(append(r.failures, fmt.Errorf("cannot wait for runners any longer: %w", err))...)
@@ -196,6 +197,9 @@ func (r *reconcile) judge(world World) {
 			}
 		}
 		r.arrived(runner, before, world.Now)
+		if r.proven(runner, world.Now) {
+			r.memory.overcome(failStart)
+		}
 	}
 	if r.first {
 		r.result.Delta = r.want.Count - r.view.counted()
@@ -215,21 +219,48 @@ func (r *reconcile) arrived(runner Info, before Memory, now time.Time) {
 	if _, online := r.memory.when(signOnline, runner.Name); !online {
 		return
 	}
-	r.memory.overcome(failStart)
 	r.cfg.Log.WithFields(logrus.Fields{"runner": runner.Name, "after": now.Sub(runner.Created).Round(time.Millisecond)}).Info("runner is online")
 	if r.cfg.Journal != nil {
 		r.cfg.Journal.Online(runner.Name, now.Sub(runner.Created))
 	}
 }
 
-// affordable drops the creates of a run in which creating has failed.
+// heldBack is the error of a run that created fewer than it should, because of
+// what went wrong in runs before.
+func (r *reconcile) heldBack() error {
+	setback, held := r.memory.braked(time.Now())
+	if !held || len(r.failures) > 0 || r.view.counted() >= r.want.Count {
+		return nil
+	}
+	return Trouble{Advice: setback.Reason, Err: ErrBackingOff}
+}
+
+// proven reports whether a runner shows that runners can start: it took a job,
+// or stayed online for a while.
+func (r *reconcile) proven(runner Info, now time.Time) bool {
+	if runner.Hash != r.template.Hash {
+		return false
+	}
+	online, ok := r.memory.when(signOnline, runner.Name)
+	return runner.TookJob || runner.Verdict == Idle && ok && now.Sub(online) >= r.cfg.Limits.Proven
+}
+
+// affordable drops the creates of a run in which creating has failed, and what
+// the run has tried before: trying again at once would be a busy loop.
 func (r *reconcile) affordable(steps []Step) []Step {
 	var kept []Step
 	for _, step := range steps {
-		if step.Do == DoCreate && r.held {
+		if step.Do == DoCreate {
+			if !r.held {
+				kept = append(kept, step)
+			}
 			continue
 		}
-		kept = append(kept, step)
+		try := string(step.Do) + " " + step.Runner.Name
+		if !r.tried[try] {
+			r.tried[try] = true
+			kept = append(kept, step)
+		}
 	}
 	return kept
 }

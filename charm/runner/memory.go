@@ -42,6 +42,8 @@ func (m Memory) equal(other Memory) bool {
 type sign string
 
 const (
+	signBorn         sign = "born"         // by name: created by us, not listed yet
+	signDeleted      sign = "deleted"      // by name: by us, may be listed still
 	signOnline       sign = "online"       // by name: came online
 	signOffline      sign = "offline"      // by name: not online since
 	signGone         sign = "gone"         // by name: registration gone since

@@ -74,13 +74,16 @@ func observe(world World, owner Owner, template Template, memory Memory, limits 
 			if names[registration.Name] || !owner.Owns(registration.Name) {
 				continue
 			}
-			view.Orphans = append(view.Orphans, Info{
-				Instance:     Instance{Name: registration.Name, Scope: registration.Scope, RunnerID: registration.ID},
-				Registration: registration,
-				Verdict:      Orphan,
-				Since:        memory.first(signOrphan, registration.Name, world.Now),
-			})
+			info := alone(registration, template, &memory, world.Now, limits)
+			if info.Verdict == Orphan {
+				view.Orphans = append(view.Orphans, info)
+				continue
+			}
+			view.Runners = append(view.Runners, info)
 		}
+	}
+	for _, runner := range view.Runners {
+		names[runner.Name] = true
 	}
 	for _, orphan := range view.Orphans {
 		names[orphan.Name] = true
@@ -92,6 +95,26 @@ func observe(world World, owner Owner, template Template, memory Memory, limits 
 	view.Former = former(world, template.Want.Scope, memory)
 	memory.Former = view.Former
 	return view, memory
+}
+
+// alone judges a registration without an instance: that of a runner that was
+// created a moment ago and that its cloud does not list yet, or an orphan.
+func alone(registration Registration, template Template, memory *Memory, now time.Time, limits Limits) Info {
+	info := Info{
+		Instance:     Instance{Name: registration.Name, Scope: registration.Scope, RunnerID: registration.ID},
+		Registration: registration,
+		Verdict:      Orphan,
+	}
+	born, ok := memory.when(signBorn, registration.Name)
+	if ok && now.Sub(born) < limits.ListLag {
+		info.Verdict = Starting
+		info.Status = StatusCreating
+		info.Created = born
+		info.Hash = template.Hash
+		return info
+	}
+	info.Since = memory.first(signOrphan, registration.Name, now)
+	return info
 }
 
 // former lists the scopes besides the wanted one that still matter: where an
@@ -125,6 +148,12 @@ func inspect(instance Instance, world World, template Template, memory *Memory, 
 	info := Info{Instance: instance}
 	if instance.Foreign {
 		info.Verdict = Foreign
+		return info
+	}
+	memory.forget(signBorn, instance.Name)
+	if deleted, ok := memory.when(signDeleted, instance.Name); ok && world.Now.Sub(deleted) < limits.ListLag {
+		info.Verdict = Deleting
+		info.Since = deleted
 		return info
 	}
 	seen := sightGone

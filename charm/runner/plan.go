@@ -62,7 +62,7 @@ func cleanUp(view View, limits Limits) []Step {
 	}
 	for _, orphan := range view.Orphans {
 		online := orphan.Registration.Online && !orphan.Registration.Busy
-		if online && view.Now.Sub(orphan.Since) < limits.OnlineOrphan {
+		if online && view.Now.Sub(orphan.Since) < limits.ListLag {
 			continue
 		}
 		steps = append(steps, Step{Do: DoDeregister, Runner: orphan, Reason: "registration without an instance"})

@@ -112,6 +112,7 @@ func (r *reconcile) created(name string, err error) {
 	r.note(func() {
 		if err == nil {
 			r.born[name] = true
+			r.memory.set(signBorn, name, time.Now())
 			r.result.Created++
 			r.memory.overcome(failQuota, failNotFound, failUnauthorized, failTransient)
 			return
@@ -163,6 +164,7 @@ func (r *reconcile) remove(ctx context.Context, runner Info) error {
 	if err := r.cfg.Cloud.Delete(ctx, runner.Name); err != nil {
 		return err
 	}
+	r.note(func() { r.memory.set(signDeleted, runner.Name, time.Now()) })
 	failed := runner.FailedStart || runner.Completed && !runner.TookJob && runner.Registration.ID != 0
 	if failed {
 		r.startFailed(runner, remains, "ended without taking a job")

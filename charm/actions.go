@@ -1,0 +1,114 @@
+package charm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github-runner/charm/runner"
+)
+
+// usable returns why an action can't be done, if there is no state to work with.
+func (s *session) usable() error {
+	if !s.inForce {
+		return fmt.Errorf("the configuration must be mended first: %w", s.problems)
+	}
+	return nil
+}
+
+func (c *Charm) checkRunners(ctx context.Context) error {
+	return c.with(ctx, func(s *session) error {
+		if err := s.usable(); err != nil {
+			return err
+		}
+		fleet, err := s.fleet(ctx)
+		if err != nil {
+			return err
+		}
+		defer s.close(fleet)
+		report, err := fleet.Manager.Check(ctx, s.wanted.Scope)
+		return errors.Join(err, s.Juju.SetActionResults(ctx, reportResults(report)))
+	})
+}
+
+func (c *Charm) reconcileRunners(ctx context.Context) error {
+	return c.with(ctx, func(s *session) error {
+		if err := s.usable(); err != nil {
+			return err
+		}
+		result, err := s.reconcile(ctx)
+		if err != nil {
+			return err
+		}
+		results := reportResults(result.View.Report())
+		results["delta.virtual-machines"] = strconv.Itoa(result.Delta)
+		return s.Juju.SetActionResults(ctx, results)
+	})
+}
+
+func (c *Charm) flushRunners(ctx context.Context) error {
+	params, err := c.Juju.ActionParams(ctx)
+	if err != nil {
+		return err
+	}
+	name, _ := params["mode"].(string)
+	mode, err := runner.ParseFlushMode(name)
+	if err != nil {
+		return err
+	}
+	return c.with(ctx, func(s *session) error { return s.flush(ctx, mode) })
+}
+
+// flush removes runners and replaces them, without waiting for the new ones.
+func (s *session) flush(ctx context.Context, mode runner.FlushMode) error {
+	if err := s.usable(); err != nil {
+		return err
+	}
+	fleet, err := s.fleet(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close(fleet)
+	s.progress(ctx)("flushing runners")
+	flushed, flushErr := fleet.Manager.Flush(ctx, s.wanted.Scope, mode)
+	result, err := fleet.Manager.Reconcile(ctx, s.want(), false)
+	results := reportResults(result.View.Report())
+	results["delta.virtual-machines"] = strconv.Itoa(result.Delta)
+	results["flushed"] = strconv.Itoa(flushed.Flushed)
+	results["skipped-busy"] = strings.Join(flushed.SkippedBusy, ", ")
+	results["failed"] = strings.Join(flushed.Failed, ", ")
+	results["registrations-left"] = strings.Join(flushed.RegistrationsLeft, ", ")
+	var warnings []string
+	if flushed.PreJobTimeout {
+		warnings = append(warnings, "a pre-job script had not ended when the wait for it did")
+	}
+	if err != nil {
+		warnings = append(warnings, "the reconcile afterwards failed: "+oneLine(err.Error()))
+	}
+	if len(warnings) > 0 {
+		results["warning"] = strings.Join(warnings, "; ")
+	}
+	look := statusOf(result, err)
+	if s.problems != nil {
+		look = blockedBy(s.problems)
+	}
+	return errors.Join(flushErr, s.Juju.SetActionResults(ctx, results), s.show(ctx, look))
+}
+
+// reportResults are the results that every action on runners has.
+func reportResults(report runner.Report) map[string]string {
+	results := map[string]string{
+		"online":       strconv.Itoa(len(report.Online)),
+		"busy":         strconv.Itoa(len(report.Busy)),
+		"offline":      strconv.Itoa(len(report.Offline)),
+		"unknown":      strconv.Itoa(len(report.Unknown)),
+		"runners":      strings.Join(report.Online, ", "),
+		"busy-runners": strings.Join(report.Busy, ", "),
+	}
+	if len(report.Foreign) > 0 {
+		results["foreign-instances"] = strings.Join(report.Foreign, ", ")
+	}
+	return results
+}

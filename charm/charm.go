@@ -1,0 +1,132 @@
+package charm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github-runner/charm/juju"
+	"github-runner/charm/runner"
+	"github-runner/charm/secret"
+	"github-runner/charm/state"
+	"github-runner/charm/unitdir"
+)
+
+// LockWait is how long a hook waits for the unit's lock.
+const LockWait = 5 * time.Minute
+
+// Juju is what the charm asks of Juju's hook tools.
+type Juju interface {
+	// Config returns the application's configuration as config-get gives it.
+	Config(ctx context.Context) (map[string]any, error)
+	SetStatus(ctx context.Context, status juju.Status, message string) error
+	SetApplicationVersion(ctx context.Context, version string) error
+	ActionParams(ctx context.Context) (map[string]any, error)
+	SetActionResults(ctx context.Context, results map[string]string) error
+	FailAction(ctx context.Context, message string) error
+	// StorageIDs returns the ids of the unit's attached storage of a name,
+	// StorageLocation where one is mounted.
+	StorageIDs(ctx context.Context, name string) ([]string, error)
+	StorageLocation(ctx context.Context, id string) (string, error)
+}
+
+// Host is the machine that runners live on, where the charm must install
+// something there first.
+type Host interface {
+	// Ready returns nil when runners can be made, ErrNotInstalled when Install
+	// would help, and another error otherwise.
+	Ready(ctx context.Context) error
+	// Install installs what is missing. It may be called again at any time.
+	Install(ctx context.Context, progress func(text string)) error
+}
+
+// ErrNotInstalled is the answer of a host on which something must be installed.
+var ErrNotInstalled = errors.New("not installed")
+
+// Fleet is everything that one state of the charm works with.
+type Fleet struct {
+	Manager *runner.Manager
+	// Host is nil where nothing is to be installed.
+	Host Host
+	// Version is asked for the version of the runner application, which is the
+	// application's version in Juju's status.
+	Version func(ctx context.Context) (string, error)
+	// Close keeps what is worth keeping for the next hook.
+	Close func() error
+}
+
+// Materials are what a fleet is built from besides the state.
+type Materials struct {
+	Dir *unitdir.Dir
+	// Storage is where Juju attached the unit's storage; empty without one.
+	Storage string
+	// FormerTokens are the tokens that were valid where runners may still be
+	// registered.
+	FormerTokens map[runner.Scope]secret.Text
+	Memory       runner.Memory
+	Save         func(runner.Memory) error
+	Progress     func(text string)
+	Log          *logrus.Entry
+}
+
+// Charm answers Juju's calls.
+type Charm struct {
+	// Context is what Juju's environment says of this call.
+	Context juju.Context
+	Juju    Juju
+	// Machine is the name of the machine's architecture.
+	Machine string
+	// Root is a prefix of /var and /etc, for tests.
+	Root string
+	// Build is the version of this binary.
+	Build string
+	// Assemble builds the fleet for a state, without touching the world.
+	Assemble func(state.CharmState, Materials) (Fleet, error)
+	Log      *logrus.Entry
+}
+
+// handler answers one hook or action.
+type handler func(*Charm, context.Context) error
+
+func hooks() map[string]handler {
+	return map[string]handler{
+		"install":                  (*Charm).install,
+		"config-changed":           (*Charm).converge,
+		"start":                    (*Charm).converge,
+		"update-status":            (*Charm).converge,
+		"upgrade-charm":            (*Charm).converge,
+		"runner-storage-attached":  (*Charm).storageAttached,
+		"runner-storage-detaching": (*Charm).storageDetaching,
+		"stop":                     (*Charm).stop,
+		// Whatever a stop could not end, it ends.
+		"remove": (*Charm).stop,
+	}
+}
+
+func actions() map[string]handler {
+	return map[string]handler{
+		"check-runners":     (*Charm).checkRunners,
+		"reconcile-runners": (*Charm).reconcileRunners,
+		"flush-runners":     (*Charm).flushRunners,
+	}
+}
+
+// Run answers the hook or action that the context names. A hook that returns an
+// error is tried again by Juju; what a person must mend is no error but a
+// status.
+func (c *Charm) Run(ctx context.Context) error {
+	handlers := map[juju.Kind]map[string]handler{juju.KindHook: hooks(), juju.KindAction: actions()}
+	handle, ok := handlers[c.Context.Kind][c.Context.Name]
+	if !ok {
+		return fmt.Errorf("cannot answer %s %q: this charm has none of that name", c.Context.Kind, c.Context.Name)
+	}
+	err := handle(c, ctx)
+	if err != nil && c.Context.Kind == juju.KindAction {
+		c.Log.WithError(err).Error("action failed")
+		return c.Juju.FailAction(context.WithoutCancel(ctx), err.Error())
+	}
+	return err
+}

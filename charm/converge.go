@@ -1,0 +1,190 @@
+package charm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github-runner/charm/juju"
+	"github-runner/charm/runner"
+)
+
+// logsKept is how long the logs of runners that ended abnormally are kept.
+const logsKept = 7 * 24 * time.Hour
+
+// install prepares the machine, so that the first runners come up quickly. What
+// it can't do for want of a configuration every later hook does.
+func (c *Charm) install(ctx context.Context) error {
+	return c.with(ctx, func(s *session) error {
+		if s.problems != nil {
+			return s.show(ctx, blockedBy(s.problems))
+		}
+		fleet, err := s.fleet(ctx)
+		if err != nil {
+			return err
+		}
+		if err := s.installHost(ctx, fleet); err != nil {
+			return s.show(ctx, statusOf(runner.Result{}, err))
+		}
+		return s.show(ctx, appearance{juju.Maintenance, "installed; runners come with the configuration"})
+	})
+}
+
+// converge makes the runners be as the configuration wants them.
+func (c *Charm) converge(ctx context.Context) error {
+	return c.with(ctx, func(s *session) error {
+		_, err := s.reconcile(ctx)
+		return err
+	})
+}
+
+// with runs f while the unit is held.
+func (c *Charm) with(ctx context.Context, f func(*session) error) error {
+	s, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.unlock()
+	return f(s)
+}
+
+// reconcile applies the state in force and shows the outcome in the unit's
+// status. Only what Juju should try again at once is an error.
+func (s *session) reconcile(ctx context.Context) (runner.Result, error) {
+	if !s.inForce {
+		return runner.Result{}, s.show(ctx, blockedBy(s.problems))
+	}
+	if s.past.Stopping {
+		return runner.Result{}, s.show(ctx, appearance{juju.Maintenance, "the unit is being removed"})
+	}
+	result, err := s.manage(ctx)
+	if ctx.Err() != nil {
+		return result, fmt.Errorf("cannot finish: %w", ctx.Err())
+	}
+	if err != nil {
+		s.Log.WithError(err).Warn("not everything could be done")
+	}
+	look := statusOf(result, err)
+	if s.problems != nil {
+		look = blockedBy(s.problems)
+	}
+	return result, s.show(ctx, look)
+}
+
+// manage does the work of a reconcile.
+func (s *session) manage(ctx context.Context) (runner.Result, error) {
+	fleet, err := s.fleet(ctx)
+	if err != nil {
+		return runner.Result{}, err
+	}
+	defer s.close(fleet)
+	if err := s.installHost(ctx, fleet); err != nil {
+		return runner.Result{}, err
+	}
+	if s.problems == nil {
+		if err := s.apply(); err != nil {
+			return runner.Result{}, err
+		}
+	}
+	result, err := fleet.Manager.Reconcile(ctx, s.want(), true)
+	for _, warning := range result.Warnings {
+		s.Log.Warn(warning)
+	}
+	if pruned := s.dir.PruneLogs(time.Now().Add(-logsKept)); pruned != nil {
+		s.Log.WithError(pruned).Warn("old logs stay")
+	}
+	s.showVersion(ctx, fleet)
+	return result, err
+}
+
+// installHost installs what the machine lacks, from whichever hook finds it
+// lacking.
+func (s *session) installHost(ctx context.Context, fleet Fleet) error {
+	if fleet.Host == nil {
+		return nil
+	}
+	err := fleet.Host.Ready(ctx)
+	if !errors.Is(err, ErrNotInstalled) {
+		return err
+	}
+	s.progress(ctx)("installing what runners need")
+	return fleet.Host.Install(ctx, s.progress(ctx))
+}
+
+func (s *session) close(fleet Fleet) {
+	if err := fleet.Close(); err != nil {
+		s.Log.WithError(err).Warn("a cache could not be kept: the next calls cost more")
+	}
+}
+
+// showVersion tells Juju the version of the runner application where it is
+// known without asking for it.
+func (s *session) showVersion(ctx context.Context, fleet Fleet) {
+	version, err := fleet.Version(ctx)
+	if err == nil && version != "" {
+		err = s.Juju.SetApplicationVersion(ctx, version)
+	}
+	if err != nil {
+		s.Log.WithError(err).Debug("the version of the runner application is not known")
+	}
+}
+
+// storageAttached takes the storage into use with the next runner.
+func (c *Charm) storageAttached(ctx context.Context) error {
+	return c.with(ctx, func(s *session) error {
+		if len(s.past.Applied) == 0 {
+			return nil // before install: the hooks to come will find it
+		}
+		_, err := s.reconcile(ctx)
+		return err
+	})
+}
+
+// storageDetaching empties the storage: Juju takes it away after this hook,
+// whatever runs on it.
+func (c *Charm) storageDetaching(ctx context.Context) error {
+	return c.with(ctx, func(s *session) error {
+		if !s.inForce {
+			return nil
+		}
+		s.progress(ctx)("removing the runners from the storage that is being detached")
+		return s.retire(ctx)
+	})
+}
+
+// stop removes everything of the unit but its logs.
+func (c *Charm) stop(ctx context.Context) error {
+	return c.with(ctx, func(s *session) error {
+		s.past.Stopping = true
+		if err := s.dir.WriteState(s.past); err != nil {
+			return err
+		}
+		if !s.inForce {
+			return s.dir.Remove()
+		}
+		s.progress(ctx)("removing all runners")
+		if err := s.retire(ctx); err != nil {
+			return err
+		}
+		return s.dir.Remove()
+	})
+}
+
+// retire removes all runners and what they used. Registrations that GitHub
+// holds on to are named and no reason to fail.
+func (s *session) retire(ctx context.Context) error {
+	fleet, err := s.fleet(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close(fleet)
+	if fleet.Host != nil && errors.Is(fleet.Host.Ready(ctx), ErrNotInstalled) {
+		return nil
+	}
+	left, err := fleet.Manager.Retire(ctx, s.wanted.Scope)
+	for _, name := range left {
+		s.Log.WithField("runner", name).Warn("GitHub still holds the registration; it removes it by itself within a day")
+	}
+	return err
+}

@@ -1,0 +1,217 @@
+package charm
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github-runner/charm/runner"
+	"github-runner/charm/secret"
+	"github-runner/charm/state"
+	"github-runner/charm/unitdir"
+)
+
+// storageName is the storage in metadata.yaml that runners' disks may live on.
+const storageName = "runner"
+
+// session is one call's hold on the unit: its folder, its lock, what it
+// remembers and what it was asked for.
+type session struct {
+	*Charm
+	owner  runner.Owner
+	dir    *unitdir.Dir
+	unlock func()
+	past   unitdir.State
+
+	// wanted is the state in force: that of the configuration, or the last one
+	// that was applied where the configuration is bad.
+	wanted state.CharmState
+	// problems is what is wrong with the configuration.
+	problems error
+	// inForce is false when there is no state to work with at all.
+	inForce bool
+}
+
+// open takes the unit's lock and reads everything.
+func (c *Charm) open(ctx context.Context) (*session, error) {
+	owner := runner.Owner{ModelUUID: c.Context.ModelUUID, Unit: c.Context.Unit}
+	dir, err := unitdir.Open(c.Root, owner.Prefix())
+	if err != nil {
+		return nil, err
+	}
+	waiting, cancel := context.WithTimeout(ctx, LockWait)
+	defer cancel()
+	unlock, err := dir.Lock(waiting)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{Charm: c, owner: owner, dir: dir, unlock: unlock}
+	if err := s.read(ctx); err != nil {
+		unlock()
+		return nil, err
+	}
+	return s, nil
+}
+
+// read fills in what the unit remembers and what its configuration says.
+func (s *session) read(ctx context.Context) error {
+	past, err := s.dir.ReadState()
+	var corrupt *unitdir.CorruptError
+	if err != nil && !errors.As(err, &corrupt) {
+		return err
+	}
+	if corrupt != nil {
+		s.Log.WithError(corrupt).Warn("the unit's memory is lost; its runners are not")
+	}
+	s.past = past
+	config, err := s.Juju.Config(ctx)
+	if err != nil {
+		return err
+	}
+	s.wanted, s.problems = state.New(state.Source{
+		Config:    config,
+		Proxies:   state.Proxies(s.Context.Proxies),
+		Machine:   s.Machine,
+		ModelUUID: s.owner.ModelUUID,
+		Unit:      s.owner.Unit,
+	})
+	s.inForce = s.problems == nil
+	if s.inForce {
+		for _, warning := range s.wanted.Warnings {
+			s.Log.Warn(warning)
+		}
+		return nil
+	}
+	s.Log.WithError(s.problems).Warn("the configuration is not applied")
+	if applied, ok := s.lastApplied(); ok {
+		s.wanted, s.inForce = applied, true
+	}
+	return nil
+}
+
+// lastApplied is the state that was put into effect last.
+func (s *session) lastApplied() (state.CharmState, bool) {
+	if len(s.past.Applied) == 0 {
+		return state.CharmState{}, false
+	}
+	applied, err := state.Decode(s.past.Applied)
+	if err != nil {
+		s.Log.WithError(err).Warn("the state that was applied last can't be read: it is made anew from the configuration")
+		return state.CharmState{}, false
+	}
+	return applied, true
+}
+
+// apply remembers that the state in force is being put into effect, and where
+// runners may be registered besides.
+func (s *session) apply() error {
+	if last, ok := s.lastApplied(); ok && last.Scope != s.wanted.Scope {
+		s.leave(last)
+	}
+	encoded, err := state.Encode(s.wanted)
+	if err != nil {
+		return err
+	}
+	s.past.Applied = encoded
+	s.past.Build = s.Build
+	s.past.FormerScopes = slices.DeleteFunc(s.past.FormerScopes, func(f unitdir.FormerScope) bool {
+		return runner.Scope(f.Scope) == s.wanted.Scope
+	})
+	return s.dir.WriteState(s.past)
+}
+
+// leave keeps the scope of a state that is being replaced, with its token: it
+// may be the only one that can still remove registrations there.
+func (s *session) leave(last state.CharmState) {
+	s.past.FormerScopes = append(s.past.FormerScopes, unitdir.FormerScope{
+		Scope: unitdir.Scope(last.Scope),
+		Token: last.Token.Reveal(),
+		Since: time.Now().UTC(),
+	})
+}
+
+// fleet builds what the state in force works with.
+func (s *session) fleet(ctx context.Context) (Fleet, error) {
+	storage, err := s.storage(ctx)
+	if err != nil {
+		return Fleet{}, err
+	}
+	memory, err := s.memory()
+	if err != nil {
+		s.Log.WithError(err).Warn("what was seen of the runners is lost; the runners are not")
+	}
+	tokens := map[runner.Scope]secret.Text{}
+	for _, former := range s.past.FormerScopes {
+		tokens[runner.Scope(former.Scope)] = secret.New(former.Token)
+	}
+	return s.Assemble(s.wanted, Materials{
+		Dir:          s.dir,
+		Storage:      storage,
+		FormerTokens: tokens,
+		Memory:       memory,
+		Save:         s.saveMemory,
+		Progress:     s.progress(ctx),
+		Log:          s.Log,
+	})
+}
+
+// storage returns where Juju attached the unit's storage, if it did.
+func (s *session) storage(ctx context.Context) (string, error) {
+	ids, err := s.Juju.StorageIDs(ctx, storageName)
+	if err != nil || len(ids) == 0 {
+		return "", err
+	}
+	return s.Juju.StorageLocation(ctx, ids[0])
+}
+
+func (s *session) memory() (runner.Memory, error) {
+	memory := runner.Memory{Seen: s.past.Seen}
+	for _, former := range s.past.FormerScopes {
+		memory.Former = append(memory.Former, runner.Scope(former.Scope))
+	}
+	if len(s.past.Setbacks) == 0 {
+		return memory, nil
+	}
+	if err := json.Unmarshal(s.past.Setbacks, &memory.Setbacks); err != nil {
+		return memory, fmt.Errorf("cannot read the setbacks: %w", err)
+	}
+	return memory, nil
+}
+
+// saveMemory keeps what the manager remembers. Former scopes that it has let go
+// of are forgotten with their tokens.
+func (s *session) saveMemory(memory runner.Memory) error {
+	setbacks, err := json.Marshal(memory.Setbacks)
+	if err != nil {
+		return fmt.Errorf("cannot encode the setbacks: %w", err)
+	}
+	known := map[runner.Scope]bool{}
+	s.past.FormerScopes = slices.DeleteFunc(s.past.FormerScopes, func(f unitdir.FormerScope) bool {
+		scope := runner.Scope(f.Scope)
+		kept := slices.Contains(memory.Former, scope) && !known[scope]
+		known[scope] = true
+		return !kept
+	})
+	for _, scope := range memory.Former {
+		if !known[scope] {
+			s.past.FormerScopes = append(s.past.FormerScopes, unitdir.FormerScope{Scope: unitdir.Scope(scope), Since: time.Now().UTC()})
+		}
+	}
+	s.past.Seen = maps.Clone(memory.Seen)
+	s.past.Setbacks = setbacks
+	return s.dir.WriteState(s.past)
+}
+
+// want is what the state in force asks of the manager.
+func (s *session) want() runner.Want {
+	return runner.Want{
+		Count:  s.wanted.Count,
+		Scope:  s.wanted.Scope,
+		Group:  s.wanted.Group,
+		Labels: s.wanted.Labels,
+	}
+}

@@ -1,0 +1,162 @@
+package charm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github-runner/charm/juju"
+	"github-runner/charm/runner"
+)
+
+// appearance is a status with its message.
+type appearance struct {
+	status  juju.Status
+	message string
+}
+
+func blockedBy(problem error) appearance {
+	return appearance{juju.Blocked, problem.Error()}
+}
+
+// show sets the unit's status.
+func (s *session) show(ctx context.Context, look appearance) error {
+	return s.Juju.SetStatus(ctx, look.status, look.message)
+}
+
+// progress returns a function that shows what is being done. A progress that
+// can't be shown is no reason to stop.
+func (s *session) progress(ctx context.Context) func(string) {
+	var last string
+	return func(text string) {
+		if text == last {
+			return
+		}
+		last = text
+		if err := s.show(ctx, appearance{juju.Maintenance, text}); err != nil {
+			s.Log.WithError(err).Debug("progress could not be shown")
+		}
+	}
+}
+
+// trouble is one row of the table from errors to statuses: the first error that
+// is found in what went wrong decides.
+type trouble struct {
+	err    error
+	status juju.Status
+	// advice comes before the error's own words.
+	advice string
+}
+
+func troubles() []trouble {
+	return []trouble{
+		{runner.ErrUnauthorized, juju.Blocked, "GitHub does not accept the token; set a valid one with juju config token=…"},
+		{runner.ErrForbidden, juju.Blocked, "the token lacks a permission"},
+		{runner.ErrNotFound, juju.Blocked, "path or group does not exist, or the token may not see it"},
+		{runner.ErrFailedStart, juju.Waiting, ""},
+		{runner.ErrQuota, juju.Waiting, "no room for more runners"},
+		{runner.ErrUnreachable, juju.Waiting, ""},
+		{context.DeadlineExceeded, juju.Waiting, ""},
+	}
+}
+
+// statusOf says how a reconcile went.
+func statusOf(result runner.Result, err error) appearance {
+	if err == nil {
+		return steady(result)
+	}
+	look := appearance{juju.Waiting, "trying again"}
+	message := err.Error()
+	var advised runner.Trouble
+	var limited runner.RateLimited
+	switch {
+	case errors.As(err, &limited):
+		return appearance{juju.Waiting, "GitHub has " + limited.Error() + crew(result)}
+	case errors.As(err, &advised) && !errors.Is(err, runner.ErrFailedStart):
+		look = appearance{juju.Blocked, ""}
+		message = advised.Error()
+	}
+	for _, row := range troubles() {
+		if errors.Is(err, row.err) {
+			look = appearance{row.status, row.advice}
+			break
+		}
+	}
+	return appearance{look.status, oneLine(join(look.message, message)) + retry(result) + crew(result)}
+}
+
+func join(advice, words string) string {
+	if advice == "" {
+		return words
+	}
+	return advice + ": " + words
+}
+
+// retry says when creating goes on, where it waits.
+func retry(result runner.Result) string {
+	if result.Held.Count == 0 {
+		return ""
+	}
+	return "; next try after " + result.Held.Until.UTC().Format("15:04:05 MST")
+}
+
+// crew says who works on meanwhile.
+func crew(result runner.Result) string {
+	if len(result.View.Runners) == 0 {
+		return ""
+	}
+	return " (" + steady(result).message + ")"
+}
+
+// steady is the status of a unit that has what it wants.
+func steady(result runner.Result) appearance {
+	parts := []struct {
+		word     string
+		verdicts []runner.Verdict
+	}{
+		{"idle", []runner.Verdict{runner.Idle}},
+		{"busy", []runner.Verdict{runner.Busy}},
+		{"starting", []runner.Verdict{runner.Starting}},
+		{"unknown", []runner.Verdict{runner.Unknown}},
+		{"finishing", []runner.Verdict{runner.Finishing, runner.Lost, runner.Dead}},
+		{"deleting", []runner.Verdict{runner.Deleting}},
+	}
+	var shown []string
+	counted := 0
+	for _, part := range parts {
+		n := result.View.Count(part.verdicts...)
+		if n == 0 {
+			continue
+		}
+		shown = append(shown, fmt.Sprintf("%d %s", n, part.word))
+		if part.verdicts[0].Counts() {
+			counted += n
+		}
+	}
+	message := fmt.Sprintf("%d runners", counted)
+	if counted == 1 {
+		message = "1 runner"
+	}
+	if counted < result.Wanted {
+		message = fmt.Sprintf("%d of %d runners", counted, result.Wanted)
+	}
+	if len(shown) > 0 {
+		message += ": " + strings.Join(shown, ", ")
+	}
+	return appearance{juju.Active, message}
+}
+
+// oneLine makes a status message of joined errors.
+func oneLine(text string) string {
+	lines := strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' })
+	seen := map[string]bool{}
+	var kept []string
+	for _, line := range lines {
+		if !seen[line] {
+			seen[line] = true
+			kept = append(kept, line)
+		}
+	}
+	return strings.Join(kept, "; ")
+}
