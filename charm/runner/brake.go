@@ -79,8 +79,9 @@ func (m *Memory) braked(now time.Time) (Setback, bool) {
 	return longest, longest.Count > 0
 }
 
-// allowance is how many runners may be created now.
-func (m *Memory) allowance(missing, starting int, now time.Time) int {
+// allowance is how many runners may be created now, while so many others have
+// yet to show that runners can start.
+func (m *Memory) allowance(missing, unproven int, now time.Time) int {
 	if _, held := m.braked(now); held {
 		return 0
 	}
@@ -88,7 +89,7 @@ func (m *Memory) allowance(missing, starting int, now time.Time) int {
 		return missing
 	}
 	// A probe: nobody else while one is on its way.
-	if starting > 0 {
+	if unproven > 0 {
 		return 0
 	}
 	return min(missing, 1)

@@ -197,7 +197,7 @@ func (r *reconcile) judge(world World) {
 			}
 		}
 		r.arrived(runner, before, world.Now)
-		if r.proven(runner, world.Now) {
+		if runner.Proven && runner.Hash == r.template.Hash {
 			r.memory.overcome(failStart)
 		}
 	}
@@ -233,16 +233,6 @@ func (r *reconcile) heldBack() error {
 		return nil
 	}
 	return Trouble{Advice: setback.Reason, Err: ErrBackingOff}
-}
-
-// proven reports whether a runner shows that runners can start: it took a job,
-// or stayed online for a while.
-func (r *reconcile) proven(runner Info, now time.Time) bool {
-	if runner.Hash != r.template.Hash {
-		return false
-	}
-	online, ok := r.memory.when(signOnline, runner.Name)
-	return runner.TookJob || runner.Verdict == Idle && ok && now.Sub(online) >= r.cfg.Limits.Proven
 }
 
 // affordable drops the creates of a run in which creating has failed, and what

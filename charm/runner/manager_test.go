@@ -186,8 +186,9 @@ func TestOutdatedRunnersAreReplacedAFewAtATime(t *testing.T) {
 		before := f.expectRunning(8)
 		f.cloud.SetRecipe("another image")
 		fewest := 8
-		done := make(chan struct{})
+		done, ended := make(chan struct{}), make(chan struct{})
 		go func() {
+			defer close(ended)
 			for {
 				select {
 				case <-done:
@@ -199,6 +200,7 @@ func TestOutdatedRunnersAreReplacedAFewAtATime(t *testing.T) {
 		}()
 		f.settle()
 		close(done)
+		<-ended
 		for _, name := range f.expectRunning(8) {
 			if slices.Contains(before, name) {
 				f.Errorf("%s is outdated and still runs", name)

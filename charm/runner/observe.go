@@ -177,8 +177,9 @@ func inspect(instance Instance, world World, template Template, memory *Memory, 
 	})
 	free := info.Verdict == Idle || info.Verdict == Starting
 	info.Outdated = free && outdated(instance, template, world.Now, limits)
+	online, wasOnline := memory.when(signOnline, instance.Name)
+	info.Proven = instance.TookJob || info.Verdict == Busy || info.Verdict == Idle && world.Now.Sub(online) >= limits.Proven
 	ended := info.Verdict == Dead || info.Verdict == Lost
-	_, wasOnline := memory.when(signOnline, instance.Name)
 	_, byUs := memory.when(signDeregistered, instance.Name)
 	info.FailedStart = ended && listed && !instance.TookJob && !byUs && !(wasOnline && info.Verdict == Lost)
 	settle(&info, memory, world.Now, limits)

@@ -40,10 +40,21 @@ func plan(view View, want Want, memory Memory, limits Limits) []Step {
 	if missing <= 0 || view.Away[want.Scope] != nil {
 		return steps
 	}
-	for range memory.allowance(missing, view.Count(Starting), view.Now) {
+	for range memory.allowance(missing, unproven(view), view.Now) {
 		steps = append(steps, Step{Do: DoCreate, Reason: "too few runners"})
 	}
 	return steps
+}
+
+// unproven is how many runners have yet to show that runners can start.
+func unproven(view View) int {
+	n := 0
+	for _, r := range view.Runners {
+		if (r.Verdict == Starting || r.Verdict == Idle) && !r.Proven && !r.Outdated {
+			n++
+		}
+	}
+	return n
 }
 
 // cleanUp returns the steps that remove what no longer serves.

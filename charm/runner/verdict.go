@@ -133,6 +133,9 @@ type Info struct {
 	Outdated bool
 	// Removable: it is finishing and nothing in it can be lost any more.
 	Removable bool
+	// Proven: it shows that runners can start, for it took a job or has been
+	// online for a while.
+	Proven bool
 	// FailedStart: it ended, or its time to come online ended, without a job.
 	FailedStart bool
 	// Since is when it was first seen as it is, where that matters (finishing,
