@@ -1,13 +1,44 @@
 package state
 
 import (
+	"fmt"
+	"maps"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 )
 
 // fingerprint is the form in which OpenSSH prints SHA-256 fingerprints.
 var fingerprint = regexp.MustCompile(`^SHA256:[A-Za-z0-9+/]{1,64}={0,2}$`)
+
+// debugHosts reads what the units of the debug-ssh relation sent. A unit that
+// has not sent everything yet is left out; one that sent nonsense gives a
+// warning and hides no other.
+func (r *reader) debugHosts(units map[string]map[string]string) []DebugHost {
+	var hosts []DebugHost
+	for _, unit := range slices.Sorted(maps.Keys(units)) {
+		data := units[unit]
+		if data["host"] == "" || data["port"] == "" || data["rsa_fingerprint"] == "" || data["ed25519_fingerprint"] == "" {
+			continue
+		}
+		host, problem := parseDebugHost(data)
+		if problem != "" {
+			r.warnings = append(r.warnings, fmt.Sprintf("debug-ssh: unit %s is left out: %s", quote(unit), problem))
+			continue
+		}
+		if !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+	}
+	slices.SortFunc(hosts, func(a, b DebugHost) int {
+		if order := a.Host.Compare(b.Host); order != 0 {
+			return order
+		}
+		return int(a.Port) - int(b.Port)
+	})
+	return hosts
+}
 
 // parseDebugHost returns the host, or what is wrong with it.
 func parseDebugHost(data map[string]string) (DebugHost, string) {

@@ -181,6 +181,29 @@ func TestOpenStackIsRefusedInPlainWords(t *testing.T) {
 	}
 }
 
+func TestPolicyOptionsComeTogetherOnOpenStack(t *testing.T) {
+	tests := []struct{ url, token, want string }{
+		{"", "", ""},
+		{"https://policy.example.com/api", "t0ken", ""},
+		{"https://policy.example.com", "", "repo-policy-compliance-token is missing"},
+		{"", "t0ken", "repo-policy-compliance-url is missing"},
+		{"policy.example.com", "t0ken", `repo-policy-compliance-url "policy.example.com" is not valid: give an http or https URL`},
+		{"http://user:hunter2@", "t0ken", `repo-policy-compliance-url is not valid: give an http or https URL`},
+		{"https://policy.example.com", "hunter2 x", "repo-policy-compliance-token is not valid"},
+	}
+	for _, test := range tests {
+		problems := problemsOf(t, sourceWith(map[string]any{
+			"openstack-clouds-yaml":        "clouds: {main: {}}",
+			"repo-policy-compliance-url":   test.url,
+			"repo-policy-compliance-token": test.token,
+		}))
+		text := problems.Error()
+		if wantCount := 1 + min(len(test.want), 1); len(problems) != wantCount || !strings.Contains(text, test.want) || strings.Contains(text, "hunter2") {
+			t.Errorf("url %q with token %q: %s\nwant %s", test.url, test.token, text, test.want)
+		}
+	}
+}
+
 func TestDefectCorruptStateBlockedTheUnit(t *testing.T) {
 	for _, document := range []string{"", "{", "null", "[]", "{}", `"x"`, `{"runner_config": {"base_image": "jammy"}}`} {
 		if _, err := Decode([]byte(document)); err == nil {

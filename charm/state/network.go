@@ -2,7 +2,6 @@ package state
 
 import (
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 	"net/url"
@@ -159,32 +158,4 @@ func parseNetwork(entry string) (netip.Prefix, bool) {
 	// Size answers 0, 0 for a mask with holes.
 	ones, bits := net.IPMask(netmask.AsSlice()).Size()
 	return netip.PrefixFrom(addr, ones), bits == addr.BitLen()
-}
-
-// debugHosts reads what the units of the debug-ssh relation sent. A unit that
-// has not sent everything yet is left out; one that sent nonsense gives a
-// warning and hides no other.
-func (r *reader) debugHosts(units map[string]map[string]string) []DebugHost {
-	var hosts []DebugHost
-	for _, unit := range slices.Sorted(maps.Keys(units)) {
-		data := units[unit]
-		if data["host"] == "" || data["port"] == "" || data["rsa_fingerprint"] == "" || data["ed25519_fingerprint"] == "" {
-			continue
-		}
-		host, problem := parseDebugHost(data)
-		if problem != "" {
-			r.warnings = append(r.warnings, fmt.Sprintf("debug-ssh: unit %s is left out: %s", quote(unit), problem))
-			continue
-		}
-		if !slices.Contains(hosts, host) {
-			hosts = append(hosts, host)
-		}
-	}
-	slices.SortFunc(hosts, func(a, b DebugHost) int {
-		if order := a.Host.Compare(b.Host); order != 0 {
-			return order
-		}
-		return int(a.Port) - int(b.Port)
-	})
-	return hosts
 }

@@ -163,6 +163,23 @@ func TestGitHubServers(t *testing.T) {
 	}
 }
 
+func TestProxyAddress(t *testing.T) {
+	tests := []struct {
+		proxies Proxies
+		want    string
+	}{
+		{Proxies{}, ""},
+		{Proxies{HTTP: "http://proxy"}, "proxy:80"},
+		{Proxies{HTTPS: "https://user:pass@proxy/"}, "proxy:443"},
+		{Proxies{HTTP: "http://[2001:db8::1]:3128", HTTPS: "https://other"}, "[2001:db8::1]:3128"},
+	}
+	for _, test := range tests {
+		if got := test.proxies.Address(); got != test.want {
+			t.Errorf("the address of %v is %q, want %q", test.proxies, got, test.want)
+		}
+	}
+}
+
 func TestSizes(t *testing.T) {
 	tests := []struct {
 		given string
