@@ -46,7 +46,7 @@ type Options struct {
 func Up(ctx context.Context, options Options) (*Lab, error) {
 	ctx, cancel := context.WithTimeout(ctx, upTimeout)
 	defer cancel()
-	cloud, err := chooseCloud(options)
+	cloud, err := ChooseCloud(options)
 	if err != nil {
 		return nil, err
 	}
@@ -79,8 +79,9 @@ func Up(ctx context.Context, options Options) (*Lab, error) {
 	return l, nil
 }
 
-// chooseCloud says which cloud it takes and why.
-func chooseCloud(options Options) (string, error) {
+// ChooseCloud returns the cloud that Up would take, CloudLXD or CloudEmulated,
+// and says to options.Progress why.
+func ChooseCloud(options Options) (string, error) {
 	switch options.Cloud {
 	case CloudEmulated:
 		fmt.Fprintln(options.Progress, "cloud: emulated, as asked for")

@@ -18,6 +18,7 @@ func cmdUp(ctx context.Context, env environment, args []string) error {
 	cloud := flags.String("cloud", lab.CloudAuto, "lxd, emulated, or auto: real LXD where it can run")
 	dir := flags.String("dir", env.Dir, "the lab's directory, missing or empty")
 	mirror := flags.String("mirror", image.DefaultMirror, "Debian mirror that the test image is built from")
+	dryRun := flags.Bool("dry-run", false, "only say which cloud it would take, and why")
 	if err := parse(flags, args); err != nil {
 		return err
 	}
@@ -25,13 +26,18 @@ func cmdUp(ctx context.Context, env environment, args []string) error {
 	if err != nil {
 		return fmt.Errorf("cannot start a lab: %w", err)
 	}
-	l, err := lab.Up(ctx, lab.Options{
+	options := lab.Options{
 		Dir:      *dir,
 		Cloud:    *cloud,
 		Program:  program,
 		Images:   image.Builder{Cache: image.DefaultCache, Mirror: *mirror},
 		Progress: env.Stdout,
-	})
+	}
+	if *dryRun {
+		_, err := lab.ChooseCloud(options)
+		return err
+	}
+	l, err := lab.Up(ctx, options)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,54 @@
+# What can be made here. Everything is built by one pinned Go toolchain:
+# tools/with-go.sh finds it, 'make setup' fetches it where there is none.
+
+WITH_GO := tools/with-go.sh
+GO := $(WITH_GO) go
+export CGO_ENABLED := 0
+# Tools of the system that are not in every root's $PATH.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+
+# The charm's version; without git it is unknown.
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+CHARMS := github-runner_amd64.charm github-runner_arm64.charm
+
+.PHONY: help setup build charm test check demo bench clean FORCE
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+help: ## List what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | sed 's/|/                 /; s/^\(.\{17\}\) */\1/'
+
+setup: ## Install what is needed on Debian or Ubuntu, and the pinned Go toolchain
+	@tools/setup.sh
+
+build: bin/github-runner bin/lab ## Build bin/github-runner and bin/lab for this machine
+
+charm: $(CHARMS) ## Pack github-runner_amd64.charm and github-runner_arm64.charm
+
+test: check bin/lab ## All checks and tests; as root on Debian on real LXD, too
+	@bin/lab up --dry-run
+	CGO_ENABLED=1 $(GO) test -race -p 1 -timeout 25m ./...
+
+check: ## gofmt, vet and staticcheck
+	@unformatted=$$($(WITH_GO) gofmt -l acceptance charm cmd lab) || exit 1; \
+	if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	cd tools && ./with-go.sh go build -o ../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
+	$(WITH_GO) bin/staticcheck ./...
+
+demo: setup build charm ## Show the charm's main story, on real LXD where it can run
+	@demo/demo.sh
+
+bench: setup build ## Measure start-up, reconciliation and update-status
+	bin/lab bench
+
+clean: ## Remove what was built ('bin/lab down' removes a lab)
+	rm -rf bin .tools $(CHARMS)
+
+# Go knows best what is up to date.
+bin/%: FORCE
+	$(GO) build -trimpath -buildvcs=false -o $@ ./cmd/$*
+
+github-runner_%.charm: bin/packcharm FORCE
+	GOOS=linux GOARCH=$* $(GO) build -trimpath -buildvcs=false -ldflags '-s -w' -o bin/$*/github-runner ./cmd/github-runner
+	$(WITH_GO) bin/packcharm --binary bin/$*/github-runner --version $(VERSION)
