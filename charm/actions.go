@@ -27,7 +27,7 @@ func (c *Charm) checkRunners(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		defer s.close(fleet)
+		defer fleet.Close()
 		report, err := fleet.Manager.Check(ctx, s.wanted.Scope)
 		return errors.Join(err, s.Juju.SetActionResults(ctx, reportResults(report)))
 	})
@@ -70,7 +70,7 @@ func (s *session) flush(ctx context.Context, mode runner.FlushMode) error {
 	if err != nil {
 		return err
 	}
-	defer s.close(fleet)
+	defer fleet.Close()
 	s.progress(ctx)("flushing runners")
 	flushed, flushErr := fleet.Manager.Flush(ctx, s.wanted.Scope, mode)
 	result, err := fleet.Manager.Reconcile(ctx, s.want(), false)

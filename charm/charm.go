@@ -2,7 +2,6 @@ package charm
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -36,26 +35,21 @@ type Juju interface {
 // Host is the machine that runners live on, where the charm must install
 // something there first.
 type Host interface {
-	// Ready returns nil when runners can be made, ErrNotInstalled when Install
-	// would help, and another error otherwise.
-	Ready(ctx context.Context) error
-	// Install installs what is missing. It may be called again at any time.
+	// Install installs what is missing, at any time and from any hook. It is
+	// quick where nothing is.
 	Install(ctx context.Context, progress func(text string)) error
 }
-
-// ErrNotInstalled is the answer of a host on which something must be installed.
-var ErrNotInstalled = errors.New("not installed")
 
 // Fleet is everything that one state of the charm works with.
 type Fleet struct {
 	Manager *runner.Manager
 	// Host is nil where nothing is to be installed.
 	Host Host
-	// Version is asked for the version of the runner application, which is the
-	// application's version in Juju's status.
-	Version func(ctx context.Context) (string, error)
-	// Close keeps what is worth keeping for the next hook.
-	Close func() error
+	// Version is the version of the runner application as far as this fleet
+	// had to find out; else empty. Juju's status shows it.
+	Version func() string
+	// Close lets go of connections.
+	Close func()
 }
 
 // Materials are what a fleet is built from besides the state.

@@ -2,16 +2,13 @@ package charm
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github-runner/charm/juju"
 	"github-runner/charm/runner"
+	"github-runner/charm/unitdir"
 )
-
-// logsKept is how long the logs of runners that ended abnormally are kept.
-const logsKept = 7 * 24 * time.Hour
 
 // install prepares the machine, so that the first runners come up quickly. What
 // it can't do for want of a configuration every later hook does.
@@ -78,7 +75,7 @@ func (s *session) manage(ctx context.Context) (runner.Result, error) {
 	if err != nil {
 		return runner.Result{}, err
 	}
-	defer s.close(fleet)
+	defer fleet.Close()
 	if err := s.installHost(ctx, fleet); err != nil {
 		return runner.Result{}, err
 	}
@@ -91,7 +88,7 @@ func (s *session) manage(ctx context.Context) (runner.Result, error) {
 	for _, warning := range result.Warnings {
 		s.Log.Warn(warning)
 	}
-	if pruned := s.dir.PruneLogs(time.Now().Add(-logsKept)); pruned != nil {
+	if pruned := s.dir.PruneLogs(time.Now().Add(-unitdir.LogRetention)); pruned != nil {
 		s.Log.WithError(pruned).Warn("old logs stay")
 	}
 	s.showVersion(ctx, fleet)
@@ -104,29 +101,17 @@ func (s *session) installHost(ctx context.Context, fleet Fleet) error {
 	if fleet.Host == nil {
 		return nil
 	}
-	err := fleet.Host.Ready(ctx)
-	if !errors.Is(err, ErrNotInstalled) {
-		return err
-	}
-	s.progress(ctx)("installing what runners need")
 	return fleet.Host.Install(ctx, s.progress(ctx))
 }
 
-func (s *session) close(fleet Fleet) {
-	if err := fleet.Close(); err != nil {
-		s.Log.WithError(err).Warn("a cache could not be kept: the next calls cost more")
-	}
-}
-
-// showVersion tells Juju the version of the runner application where it is
-// known without asking for it.
+// showVersion tells Juju the version of the runner application.
 func (s *session) showVersion(ctx context.Context, fleet Fleet) {
-	version, err := fleet.Version(ctx)
-	if err == nil && version != "" {
-		err = s.Juju.SetApplicationVersion(ctx, version)
+	version := fleet.Version()
+	if version == "" {
+		return
 	}
-	if err != nil {
-		s.Log.WithError(err).Debug("the version of the runner application is not known")
+	if err := s.Juju.SetApplicationVersion(ctx, version); err != nil {
+		s.Log.WithError(err).Debug("the version of the runner application could not be shown")
 	}
 }
 
@@ -145,7 +130,7 @@ func (c *Charm) storageAttached(ctx context.Context) error {
 // whatever runs on it.
 func (c *Charm) storageDetaching(ctx context.Context) error {
 	return c.with(ctx, func(s *session) error {
-		if !s.inForce {
+		if !s.inForce || len(s.past.Applied) == 0 {
 			return nil
 		}
 		s.progress(ctx)("removing the runners from the storage that is being detached")
@@ -160,8 +145,8 @@ func (c *Charm) stop(ctx context.Context) error {
 		if err := s.dir.WriteState(s.past); err != nil {
 			return err
 		}
-		if !s.inForce {
-			return s.dir.Remove()
+		if !s.inForce || len(s.past.Applied) == 0 {
+			return s.dir.Remove() // nothing was ever made
 		}
 		s.progress(ctx)("removing all runners")
 		if err := s.retire(ctx); err != nil {
@@ -178,10 +163,7 @@ func (s *session) retire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer s.close(fleet)
-	if fleet.Host != nil && errors.Is(fleet.Host.Ready(ctx), ErrNotInstalled) {
-		return nil
-	}
+	defer fleet.Close()
 	left, err := fleet.Manager.Retire(ctx, s.wanted.Scope)
 	for _, name := range left {
 		s.Log.WithField("runner", name).Warn("GitHub still holds the registration; it removes it by itself within a day")

@@ -55,6 +55,7 @@ func troubles() []trouble {
 		{runner.ErrForbidden, juju.Blocked, "the token lacks a permission"},
 		{runner.ErrNotFound, juju.Blocked, "path or group does not exist, or the token may not see it"},
 		{runner.ErrFailedStart, juju.Waiting, ""},
+		{runner.ErrBackingOff, juju.Waiting, ""},
 		{runner.ErrQuota, juju.Waiting, "no room for more runners"},
 		{runner.ErrUnreachable, juju.Waiting, ""},
 		{context.DeadlineExceeded, juju.Waiting, ""},
@@ -73,7 +74,7 @@ func statusOf(result runner.Result, err error) appearance {
 	switch {
 	case errors.As(err, &limited):
 		return appearance{juju.Waiting, "GitHub has " + limited.Error() + crew(result)}
-	case errors.As(err, &advised) && !errors.Is(err, runner.ErrFailedStart):
+	case errors.As(err, &advised) && !errors.Is(err, runner.ErrFailedStart) && !errors.Is(err, runner.ErrBackingOff):
 		look = appearance{juju.Blocked, ""}
 		message = advised.Error()
 	}

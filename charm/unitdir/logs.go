@@ -9,24 +9,10 @@ import (
 	"time"
 )
 
-// LogDir makes the folder for the logs of a runner, mode 0750, and returns its
-// path. Folders of logs are outside the unit's own and stay when it goes.
-func (d *Dir) LogDir(runner string) (string, error) {
-	if err := checkElement(runner); err != nil {
-		return "", fmt.Errorf("cannot make a folder for logs: %w", err)
-	}
-	logs := d.logs()
-	if err := os.MkdirAll(logs, 0o750); err != nil {
-		return "", fmt.Errorf("cannot make the folder for runners' logs: %w", err)
-	}
-	path := filepath.Join(logs, runner)
-	if err := os.Mkdir(path, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
-		return "", fmt.Errorf("cannot make a folder for the logs of %s: %w", runner, err)
-	}
-	if err := checkOurs(path); err != nil {
-		return "", fmt.Errorf("cannot use the folder for the logs of %s: %w", runner, err)
-	}
-	return path, nil
+// LogPath returns the folder for the logs of a runner, which may not exist. Folders of
+// logs are outside the unit's own and stay when it goes.
+func (d *Dir) LogPath(runner string) string {
+	return filepath.Join(d.logs(), runner)
 }
 
 // PruneLogs removes the folders of logs that were last written to before the

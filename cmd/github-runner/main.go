@@ -1,0 +1,62 @@
+// Command github-runner is the charm. Juju starts it under the name of a hook
+// or an action; everything it needs to know comes by Juju's environment.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+
+	"github.com/sirupsen/logrus"
+
+	"github-runner/charm"
+	"github-runner/charm/juju"
+)
+
+// version is set by the build.
+var version = "unknown"
+
+const usage = `github-runner is a Juju charm: Juju runs it as its hooks and actions.
+
+Usage:
+  juju deploy ./github-runner_amd64.charm --config path=OWNER/REPOSITORY --config token=TOKEN
+  github-runner --version
+`
+
+func main() {
+	os.Exit(run())
+}
+
+func run() int {
+	if len(os.Args) > 1 && os.Args[1] == "--version" {
+		fmt.Println(version)
+		return 0
+	}
+	called, err := juju.FromEnvironment(os.Getenv, os.Args[0])
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%v\n\n%s", err, usage)
+		return 2
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	tools := &juju.Tools{}
+	log := juju.NewLogger(tools, logrus.DebugLevel).WithField("event", called.Name)
+	root := os.Getenv("GITHUB_RUNNER_ROOT")
+	c := &charm.Charm{
+		Context:  called,
+		Juju:     tools,
+		Machine:  runtime.GOARCH,
+		Root:     root,
+		Build:    version,
+		Assemble: assembler{root: root, app: called.App}.assemble,
+		Log:      log,
+	}
+	if err := c.Run(ctx); err != nil {
+		log.WithError(err).Error("cannot complete")
+		return 1
+	}
+	return 0
+}
