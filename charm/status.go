@@ -67,31 +67,27 @@ func statusOf(result runner.Result, err error) appearance {
 	if err == nil {
 		return steady(result)
 	}
-	look := appearance{juju.Waiting, "trying again"}
-	message := err.Error()
-	var advised runner.Trouble
 	var limited runner.RateLimited
-	switch {
-	case errors.As(err, &limited):
-		return appearance{juju.Waiting, "GitHub has " + limited.Error() + crew(result)}
-	case errors.As(err, &advised) && !errors.Is(err, runner.ErrFailedStart) && !errors.Is(err, runner.ErrBackingOff):
-		look = appearance{juju.Blocked, ""}
-		message = advised.Error()
+	if errors.As(err, &limited) {
+		until := limited.Until.UTC().Format("15:04:05 MST")
+		return appearance{juju.Waiting, "GitHub answers again at " + until + ": rate limit" + crew(result)}
+	}
+	status, message := juju.Waiting, oneLine(err.Error())
+	var advised runner.Trouble
+	if errors.As(err, &advised) {
+		status, message = juju.Blocked, oneLine(advised.Error())
 	}
 	for _, row := range troubles() {
-		if errors.Is(err, row.err) {
-			look = appearance{row.status, row.advice}
-			break
+		if !errors.Is(err, row.err) {
+			continue
 		}
+		status = row.status
+		if row.advice != "" && advised.Advice == "" {
+			message = row.advice + ": " + message
+		}
+		break
 	}
-	return appearance{look.status, oneLine(join(look.message, message)) + retry(result) + crew(result)}
-}
-
-func join(advice, words string) string {
-	if advice == "" {
-		return words
-	}
-	return advice + ": " + words
+	return appearance{status, message + retry(result) + crew(result)}
 }
 
 // retry says when creating goes on, where it waits.
