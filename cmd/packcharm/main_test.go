@@ -58,6 +58,66 @@ func TestRunWritesTheSameCharmTwice(t *testing.T) {
 	}
 }
 
+// hookTool stands in for all of Juju's hook tools: an empty configuration, and a
+// record of the statuses set.
+const hookTool = `#!/bin/sh
+case ${0##*/} in
+config-get) echo '{}' ;;
+status-set) echo "$*" >>"$STATUSES" ;;
+esac
+`
+
+// The charm's own program, as Juju runs it from the packed charm: nothing is
+// configured, so it says what is missing and touches nothing.
+func TestTheCharmsOwnHookRunsFromIt(t *testing.T) {
+	dir := t.TempDir()
+	binary := filepath.Join(dir, "github-runner")
+	build := exec.Command("go", "build", "-trimpath", "-o", binary, "../github-runner")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if output, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, output)
+	}
+	var stdout bytes.Buffer
+	if err := run(t.Context(), []string{"--charm", "../..", "--binary", binary, "--output", dir}, &stdout, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	unpacked := filepath.Join(dir, "charm")
+	if err := charmfile.Unpack(strings.TrimSpace(stdout.String()), unpacked); err != nil {
+		t.Fatal(err)
+	}
+	tools := filepath.Join(dir, "tools")
+	if err := os.Mkdir(tools, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"config-get", "status-set", "juju-log", "application-version-set"} {
+		if err := os.WriteFile(filepath.Join(tools, name), []byte(hookTool), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	statuses := filepath.Join(dir, "statuses")
+	hook := exec.Command(filepath.Join(unpacked, "hooks/config-changed"))
+	hook.Dir = unpacked
+	hook.Env = []string{
+		"PATH=" + tools + ":/usr/bin:/bin", "STATUSES=" + statuses,
+		"CHARM_DIR=" + unpacked, "JUJU_CHARM_DIR=" + unpacked,
+		"JUJU_HOOK_NAME=config-changed", "JUJU_DISPATCH_PATH=hooks/config-changed", "JUJU_CONTEXT_ID=github-runner/0-config-changed-1",
+		"JUJU_UNIT_NAME=github-runner/0", "JUJU_MODEL_NAME=test", "JUJU_MODEL_UUID=0c5a6f0e-4f0a-4a5f-8d0e-5e5f0c1d2b3a", "JUJU_VERSION=3.6.28",
+		"LXD_DIR=" + filepath.Join(dir, "no-lxd"), "GITHUB_RUNNER_ROOT=" + filepath.Join(dir, "root"),
+	}
+	if output, err := hook.CombinedOutput(); err != nil {
+		t.Fatalf("hooks/config-changed: %v\n%s", err, output)
+	}
+	content, err := os.ReadFile(statuses)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"blocked", "path is missing", "token is missing"} {
+		if !strings.Contains(string(content), want) {
+			t.Errorf("the statuses are %q, want one with %q", content, want)
+		}
+	}
+}
+
 func TestRunRefuses(t *testing.T) {
 	tests := []struct {
 		args []string
