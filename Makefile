@@ -11,7 +11,7 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 CHARMS := github-runner_amd64.charm github-runner_arm64.charm
 
-.PHONY: help setup build charm test check demo bench clean FORCE
+.PHONY: help setup build charm test check demo bench clean bin/application FORCE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -21,7 +21,7 @@ help: ## List what can be made
 setup: ## Install what is needed on Debian or Ubuntu, and the pinned Go toolchain
 	@tools/setup.sh
 
-build: bin/github-runner bin/lab ## Build bin/github-runner and bin/lab for this machine
+build: bin/github-runner bin/lab bin/application ## Build bin/github-runner and bin/lab for this machine
 
 charm: $(CHARMS) ## Pack github-runner_amd64.charm and github-runner_arm64.charm
 
@@ -48,6 +48,10 @@ clean: ## Remove what was built ('bin/lab down' removes a lab)
 # Go knows best what is up to date.
 bin/%: FORCE
 	$(GO) build -trimpath -buildvcs=false -o $@ ./cmd/$*
+
+# What the lab's GitHub offers for download.
+bin/application: bin/lab FORCE
+	$(WITH_GO) bin/lab pack-application --output bin
 
 github-runner_%.charm: bin/packcharm FORCE
 	GOOS=linux GOARCH=$* $(GO) build -trimpath -buildvcs=false -ldflags '-s -w' -o bin/$*/github-runner ./cmd/github-runner

@@ -13,6 +13,8 @@ import (
 
 	lxd "github.com/canonical/lxd/client"
 	"github.com/canonical/lxd/shared/api"
+
+	"github-runner/lab/github"
 )
 
 // Inventory is what a charm can leave behind, by kind. Two of them, taken before
@@ -216,7 +218,19 @@ func (i Inventory) save(dir string) error {
 	return writeFile(inventoryPath(dir), append(data, '\n'))
 }
 
-func (l *Lab) registrations(ctx context.Context) ([]string, error) { return nil, nil }
+func (l *Lab) registrations(ctx context.Context) ([]string, error) {
+	runners, err := github.Dial(l.GitHubSocket()).Runners(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, r := range runners {
+		if !r.Removed {
+			names = append(names, fmt.Sprintf("%s of %s (id %d)", r.Name, r.Scope, r.ID))
+		}
+	}
+	return names, nil
+}
 
 // String is one sentence with a count for every kind.
 func (i Inventory) String() string {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -13,20 +14,44 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sirupsen/logrus"
+
+	"github-runner/lab/github"
 	"github-runner/lab/image"
 )
 
-// TestMain lets the test program be the lab program: its background processes
-// only say that they are ready.
+// TestMain lets the test program be the lab program, of which GitHub is real
+// and Juju only says that it is ready.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && strings.HasPrefix(os.Args[1], "serve-") {
-		ended := make(chan os.Signal, 1)
-		signal.Notify(ended, syscall.SIGTERM)
-		fmt.Println("ready")
-		<-ended
-		os.Exit(0)
+	if len(os.Args) < 2 || !strings.HasPrefix(os.Args[1], "serve-") {
+		os.Exit(m.Run())
 	}
-	os.Exit(m.Run())
+	if err := serve(os.Args[1], os.Args[2:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func serve(name string, args []string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
+	dir := flags.String("dir", "", "")
+	listen := flags.String("listen", "", "")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	ready := func() { fmt.Println("ready") }
+	if name == "serve-github" {
+		server, err := github.New(github.Options{Log: logrus.NewEntry(logrus.New())})
+		if err != nil {
+			return err
+		}
+		return server.Serve(ctx, *listen, filepath.Join(*dir, "github.sock"), ready)
+	}
+	ready()
+	<-ctx.Done()
+	return nil
 }
 
 func testOptions(t *testing.T, cloud string) (Options, *bytes.Buffer) {

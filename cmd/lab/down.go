@@ -13,7 +13,7 @@ import (
 func cmdDown(ctx context.Context, env environment, args []string) error {
 	flags := newFlags("down", env)
 	dir := flags.String("dir", env.Dir, "the lab's directory")
-	if err := parse(flags, args); err != nil {
+	if err := parseAlone(flags, args); err != nil {
 		return err
 	}
 	err := lab.Down(ctx, *dir, env.Stdout)
@@ -29,7 +29,7 @@ func cmdDown(ctx context.Context, env environment, args []string) error {
 func cmdLeftovers(ctx context.Context, env environment, args []string) error {
 	flags := newFlags("leftovers", env)
 	dir := flags.String("dir", env.Dir, "the lab's directory")
-	if err := parse(flags, args); err != nil {
+	if err := parseAlone(flags, args); err != nil {
 		return err
 	}
 	l, err := lab.Open(*dir)

@@ -38,7 +38,10 @@ func commands() []command {
 	return []command{
 		{name: "up", summary: "Start a lab: GitHub's API, a Juju model and a cloud", run: cmdUp},
 		{name: "down", summary: "End the lab and remove everything that it made", run: cmdDown},
+		{name: "github", summary: "Queue jobs, see what GitHub knows, let it fail", run: cmdGitHub},
 		{name: "leftovers", summary: "List what is on this machine and was not before the lab's charms", run: cmdLeftovers},
+		{name: "serve-github", hidden: true, run: cmdServeGitHub},
+		{name: "pack-application", hidden: true, run: cmdPackApplication},
 	}
 }
 

@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 
 	"github-runner/lab"
@@ -19,7 +17,7 @@ func cmdUp(ctx context.Context, env environment, args []string) error {
 	dir := flags.String("dir", env.Dir, "the lab's directory, missing or empty")
 	mirror := flags.String("mirror", image.DefaultMirror, "Debian mirror that the test image is built from")
 	dryRun := flags.Bool("dry-run", false, "only say which cloud it would take, and why")
-	if err := parse(flags, args); err != nil {
+	if err := parseAlone(flags, args); err != nil {
 		return err
 	}
 	program, err := os.Executable()
@@ -63,21 +61,14 @@ func newFlags(name string, env environment) *flag.FlagSet {
 	return flags
 }
 
-// parse parses options of a command that takes nothing else. A mistake is one
-// line; --help prints them all.
-func parse(flags *flag.FlagSet, args []string) error {
-	out := flags.Output()
-	flags.SetOutput(io.Discard)
-	err := flags.Parse(args)
-	flags.SetOutput(out)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		flags.Usage()
-		return exitStatus(0)
-	case err != nil:
-		return usagef("%s: %v", flags.Name(), err)
-	case flags.NArg() > 0:
-		return usagef("%s: unexpected argument %q", flags.Name(), flags.Arg(0))
+// parseAlone parses the options of a command that takes nothing else.
+func parseAlone(flags *flag.FlagSet, args []string) error {
+	rest, err := parse(flags, args)
+	if err != nil {
+		return err
+	}
+	if len(rest) > 0 {
+		return usagef("%s takes no argument such as %q", flags.Name(), rest[0])
 	}
 	return nil
 }
