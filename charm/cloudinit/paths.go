@@ -15,8 +15,6 @@ const (
 	JITPath = "/etc/github-runner/jit-config"
 	// StartedPath is the marker that the one and only start leaves.
 	StartedPath = "/etc/github-runner/started"
-	// LogPath is what the service and the application print.
-	LogPath = "/var/log/github-runner.log"
 
 	serviceName = "github-runner.service"
 	startPath   = "/etc/github-runner/start"
@@ -35,7 +33,7 @@ const (
 	PostJobMetricsFile = "post-job-metrics.json"
 	// RunCompletedFile is left when the runner has nothing more to do.
 	RunCompletedFile = "run-completed"
-	// DiagFile is the end of the application's and the service's logs, left
-	// after an abnormal end.
+	// DiagFile is what the service and the application print while they run;
+	// after an abnormal end it is the end of all their logs.
 	DiagFile = "diag.log"
 )

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"text/template"
 
 	"go.yaml.in/yaml/v3"
@@ -77,7 +78,7 @@ type variable struct {
 // files are all files that the machine starts with.
 func (m Machine) files() ([]file, error) {
 	values := m.values()
-	templates := template.New("").Funcs(template.FuncMap{"shell": shell, "systemd": systemd, "envFile": envFile})
+	templates := template.New("").Funcs(template.FuncMap{"shell": shell, "systemd": systemd, "envFile": envFile, "lower": strings.ToLower})
 	templates, err := templates.ParseFS(templateFiles, "templates/*.tmpl")
 	if err != nil {
 		return nil, err
@@ -150,9 +151,9 @@ type values struct {
 }
 
 type paths struct {
-	JIT, Started, Start, End, PreJobScript, Env, Log string
-	User, Home, Application, Exchange                string
-	PreJob, PreJobDone, PostJob, RunCompleted, Diag  string
+	JIT, Started, Start, End, PreJobScript, Env     string
+	User, Home, Application, Exchange               string
+	PreJob, PreJobDone, PostJob, RunCompleted, Diag string
 }
 
 func (m Machine) values() values {
@@ -163,7 +164,7 @@ func (m Machine) values() values {
 		OnlineSeconds:   int(m.OnlineDeadline.Seconds()),
 		PowerOffSeconds: int(m.PowerOffDelay.Seconds()),
 		Paths: paths{
-			JIT: JITPath, Started: StartedPath, Start: startPath, End: endPath, PreJobScript: preJobPath, Env: envPath, Log: LogPath,
+			JIT: JITPath, Started: StartedPath, Start: startPath, End: endPath, PreJobScript: preJobPath, Env: envPath,
 			User: User, Home: Home, Application: ApplicationDir, Exchange: ExchangeDir,
 			PreJob: PreJobMetricsFile, PreJobDone: PreJobDoneFile, PostJob: PostJobMetricsFile, RunCompleted: RunCompletedFile, Diag: DiagFile,
 		},
@@ -179,7 +180,8 @@ func (m Machine) variables() []variable {
 		}
 	}
 	for _, v := range m.proxyVariables() {
-		add(lower[v.Name], v.Value)
+		// Programs disagree on which spelling they read.
+		add(strings.ToLower(v.Name), v.Value)
 	}
 	add("DOCKERHUB_MIRROR", m.DockerMirror)
 	add("CONTAINER_REGISTRY_URL", m.DockerMirror)
@@ -191,10 +193,6 @@ func (m Machine) variables() []variable {
 	}
 	return variables
 }
-
-// lower has the other spelling of each proxy variable: programs disagree on
-// which one they read.
-var lower = map[string]string{"HTTP_PROXY": "http_proxy", "HTTPS_PROXY": "https_proxy", "NO_PROXY": "no_proxy"}
 
 func (m Machine) proxyVariables() []variable {
 	var variables []variable

@@ -9,9 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
-	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -23,14 +20,17 @@ import (
 // Bounds of what Collect takes from an instance that ended abnormally.
 const (
 	collectDeadline = 20 * time.Second
-	maxLogFiles     = 8
-	maxLogFile      = 1 << 20
+	maxConsoleFile  = 64 << 10
 	maxLastLines    = 2 << 10
 )
 
-// Collect implements runner.Cloud. The logs of a runner that did not end well
-// come from its exchange folder and, by LXD's file API, from the instance
-// itself; whatever can't be read is left out, and logged.
+// consoleFile is the name that the console's log is kept under.
+const consoleFile = "console.log"
+
+// Collect implements runner.Cloud. The logs of a runner that did not end well are
+// those that it left in its exchange folder, and its console's. LXD's file API
+// would reach more, but a named pipe that a job puts there makes it hang, and
+// every later operation on the instance with it: the deletion, too.
 func (c *Cloud) Collect(ctx context.Context, name, dir string) (runner.Remains, error) {
 	if !c.config.Owner.Owns(name) {
 		return runner.Remains{}, fmt.Errorf("cannot collect from instance %q: it is not one of unit %s", name, c.config.Owner.Unit)
@@ -40,7 +40,8 @@ func (c *Cloud) Collect(ctx context.Context, name, dir string) (runner.Remains, 
 		PreJob:  c.readLeft(left, cloudinit.PreJobMetricsFile, maxMetricsFile),
 		PostJob: c.readLeft(left, cloudinit.PostJobMetricsFile, maxMetricsFile),
 	}
-	if endedWell(remains.PostJob) {
+	diag := c.readLeft(left, cloudinit.DiagFile, maxDiagFile)
+	if endedWell(remains.PostJob) || wasIdle(remains, diag) {
 		return remains, nil
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -52,15 +53,17 @@ func (c *Cloud) Collect(ctx context.Context, name, dir string) (runner.Remains, 
 	}
 	defer target.Close()
 
-	diag := c.readLeft(left, cloudinit.DiagFile, maxDiagFile)
 	if err := keep(target, cloudinit.DiagFile, diag); err != nil {
 		return remains, fmt.Errorf("cannot keep the logs of %s: %w", name, err)
 	}
-	logs, err := c.pullLogs(ctx, name, target)
+	console, err := c.console(ctx, name)
 	if err != nil {
-		c.log.WithField("runner", name).WithError(err).Warn("some logs could not be read")
+		c.log.WithField("runner", name).WithError(err).Warn("the console's log is missing")
 	}
-	remains.LastLines = lastLines(logs[filepath.Base(cloudinit.LogPath)], diag, logs["cloud-init-output.log"])
+	if err := keep(target, consoleFile, console); err != nil {
+		return remains, fmt.Errorf("cannot keep the logs of %s: %w", name, err)
+	}
+	remains.LastLines = lastLines(diag, console)
 	return remains, nil
 }
 
@@ -81,6 +84,14 @@ func endedWell(postJob []byte) bool {
 	return json.Unmarshal(postJob, &left) == nil && left.Status == "normal"
 }
 
+// online is what GitHub's application prints when it has connected.
+var online = []byte("Listening for Jobs")
+
+// wasIdle reports whether a runner came online and was then left alone.
+func wasIdle(remains runner.Remains, diag []byte) bool {
+	return remains.PreJob == nil && remains.PostJob == nil && bytes.Contains(diag, online)
+}
+
 // keep writes a log unless it is empty.
 func keep(target *os.Root, name string, content []byte) error {
 	if len(content) == 0 {
@@ -89,75 +100,20 @@ func keep(target *os.Root, name string, content []byte) error {
 	return target.WriteFile(name, content, 0o600)
 }
 
-// pullLogs copies the service's, cloud-init's and the application's logs, the
-// newest of the last, and returns them by name.
-func (c *Cloud) pullLogs(ctx context.Context, name string, target *os.Root) (map[string][]byte, error) {
+// console returns the end of what an instance printed while it booted, or
+// nothing when there is none.
+func (c *Cloud) console(ctx context.Context, name string) ([]byte, error) {
 	server, cancel, err := c.connect(ctx, collectDeadline)
 	if err != nil {
 		return nil, err
 	}
 	defer cancel()
-	files := []string{cloudinit.LogPath, "/var/log/cloud-init-output.log"}
-	diag, problem := server.logNames(name, cloudinit.ApplicationDir+"/_diag")
-	files = append(files, diag...)
-
-	logs := map[string][]byte{}
-	for _, file := range files {
-		content, err := server.readFile(name, file)
-		if err != nil {
-			problem = errors.Join(problem, err)
-			continue
-		}
-		logs[path.Base(file)] = content
-		problem = errors.Join(problem, keep(target, path.Base(file), content))
-	}
-	return logs, ignoreMissing(problem)
-}
-
-// logNames lists the newest log files of a folder in an instance: their names
-// end with the time.
-func (s server) logNames(instance, folder string) ([]string, error) {
-	body, info, err := s.GetInstanceFile(instance, folder)
+	log, err := server.GetInstanceConsoleLog(name, nil)
 	if err != nil {
 		return nil, ignoreMissing(err)
 	}
-	if body != nil {
-		body.Close()
-	}
-	var names []string
-	for _, entry := range info.Entries {
-		if strings.HasSuffix(entry, ".log") && path.Base(entry) == entry {
-			names = append(names, path.Join(folder, entry))
-		}
-	}
-	slices.SortFunc(names, func(a, b string) int { return strings.Compare(logTime(b), logTime(a)) })
-	return names[:min(len(names), maxLogFiles)], nil
-}
-
-// logTime is the part of "Runner_20260102-030405-utc.log" that sorts by time.
-func logTime(name string) string {
-	return name[strings.LastIndexByte(name, '_')+1:]
-}
-
-// readFile returns the end of a regular file in an instance; of a missing one,
-// nothing. The connection's deadline ends reading what never ends.
-func (s server) readFile(instance, name string) ([]byte, error) {
-	body, info, err := s.GetInstanceFile(instance, name)
-	if err != nil {
-		return nil, ignoreMissing(err)
-	}
-	if body == nil {
-		return nil, nil
-	}
-	defer body.Close()
-	if info.Type != "file" {
-		return nil, nil
-	}
-	content, err := tail(body, maxLogFile)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read %s in %s: %w", name, instance, err)
-	}
-	return content, nil
+	defer log.Close()
+	return tail(log, maxConsoleFile)
 }
 
 // maxRead bounds how much of a file is read to find its end.

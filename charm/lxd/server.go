@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,7 +22,7 @@ import (
 type instances interface {
 	GetInstances(kind api.InstanceType) ([]api.Instance, error)
 	GetInstance(name string) (*api.Instance, string, error)
-	GetInstanceFile(name, path string) (io.ReadCloser, *lxd.InstanceFileResponse, error)
+	GetInstanceConsoleLog(name string, args *lxd.InstanceConsoleLogArgs) (io.ReadCloser, error)
 	GetOperations() ([]api.Operation, error)
 	RawWebsocket(path string) (*websocket.Conn, error)
 }
@@ -178,9 +179,12 @@ func isClassified(err error) bool {
 	return false
 }
 
+// busyWords are LXD's, which has no code for it either.
+var busyWords = []string{"busy running", "instance is busy", "instance is being", "matching non-reusable operation"}
+
 // isBusy reports whether LXD refused because something else is happening to the
 // instance.
 func isBusy(err error) bool {
 	words := strings.ToLower(err.Error())
-	return strings.Contains(words, "busy running") || strings.Contains(words, "instance is busy") || strings.Contains(words, "instance is being")
+	return slices.ContainsFunc(busyWords, func(busy string) bool { return strings.Contains(words, busy) })
 }

@@ -1,0 +1,75 @@
+package cloudinit
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// hostile has everything that means something to some parser.
+const hostile = "a'b\"c$(touch /tmp/x)&`id`%s%%\\n \t#;|é$HOME\nsecond line"
+
+func TestShellQuotesForARealShell(t *testing.T) {
+	for _, value := range []string{hostile, "", "'", "''", "-n", "~", "*"} {
+		quoted, err := shell(value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command("bash", "-c", "printf %s "+quoted).Output()
+		if err != nil || string(out) != value {
+			t.Errorf("shell made %q of %q (%v)", out, value, err)
+		}
+	}
+	if _, err := shell("a\x00b"); err == nil {
+		t.Error("shell took a NUL character")
+	}
+}
+
+func TestSystemdQuotes(t *testing.T) {
+	for value, wanted := range map[string]string{
+		"plain":              `"plain"`,
+		`'"$&` + "`%" + "\n": `"'\"$&` + "`" + `%%\n"`,
+		`back\slash` + "\t":  `"back\\slash\t"`,
+	} {
+		quoted, err := systemd(value)
+		if err != nil || quoted != wanted {
+			t.Errorf("systemd(%q) = %s, %v; wanted %s", value, quoted, err, wanted)
+		}
+	}
+	if _, err := systemd("a\x00b"); err == nil {
+		t.Error("systemd took a NUL character")
+	}
+}
+
+// The program that reads unit files has the last word on their quoting.
+func TestSystemdQuotesForARealSystemd(t *testing.T) {
+	program, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("SKIPPED: systemd-analyze is not on this machine")
+	}
+	quoted, err := systemd("V=" + hostile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unit := t.TempDir() + "/quote.service"
+	if err := os.WriteFile(unit, []byte("[Service]\nExecStart=/bin/true\nEnvironment="+quoted+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, _ := exec.Command(program, "verify", "--man=no", unit).CombinedOutput()
+	if strings.Contains(string(out), "quote.service:3") {
+		t.Errorf("systemd refuses Environment=%s: %s", quoted, out)
+	}
+}
+
+func TestEnvFileRefusesLines(t *testing.T) {
+	oneLine, _, _ := strings.Cut(hostile, "\n")
+	if value, err := envFile(oneLine); err != nil || value != oneLine {
+		t.Errorf("envFile(%q) = %q, %v", oneLine, value, err)
+	}
+	for _, value := range []string{hostile, "a\rb", "a\x00b"} {
+		if _, err := envFile(value); err == nil {
+			t.Errorf("envFile took %q", value)
+		}
+	}
+}

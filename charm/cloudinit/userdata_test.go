@@ -1,0 +1,156 @@
+package cloudinit
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github-runner/charm/secret"
+)
+
+const jit = "and0LWJsb2I="
+
+func fullMachine() Machine {
+	return Machine{
+		Name:            "github-runner-0-0123456789ab",
+		JIT:             secret.New(jit),
+		Application:     Application{URL: "https://example.com/runner.tar.gz?a='b'&c=$(d)", SHA256: strings.Repeat("ab", 32)},
+		ExchangeMounted: true,
+		OnlineDeadline:  8 * time.Minute,
+		Proxy:           Proxy{HTTP: `http://u:p'"$&` + "`%@proxy:3128", HTTPS: "http://proxy:3128", NoProxy: "localhost,10.0.0.0/8"},
+		DockerMirror:    "https://mirror.example.com/?a=\"b\"",
+		DebugHost:       &DebugHost{Host: "fd00::1", Port: 10022, RSAFingerprint: "SHA256:a", ED25519Fingerprint: "SHA256:b"},
+	}
+}
+
+// render returns the files of a machine's user-data by path.
+func render(t *testing.T, machine Machine) (document, map[string]file) {
+	t.Helper()
+	data, err := UserData(machine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(string(data), "#cloud-config\n") {
+		t.Errorf("user-data starts with %.20q", data)
+	}
+	var parsed document
+	if err := yaml.Unmarshal(data, &parsed); err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]file{}
+	for _, f := range parsed.WriteFiles {
+		files[f.Path] = f
+	}
+	return parsed, files
+}
+
+func TestUserDataIsSmall(t *testing.T) {
+	for name, machine := range map[string]Machine{"plain": {Name: "plain", JIT: secret.New(jit)}, "full": fullMachine()} {
+		data, err := UserData(machine)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(data)-len(jit) > 8<<10 {
+			t.Errorf("user-data of a %s machine has %d bytes", name, len(data))
+		}
+		t.Logf("%s: %d bytes", name, len(data))
+	}
+}
+
+func TestUserDataKeepsTheSecretToRoot(t *testing.T) {
+	_, files := render(t, fullMachine())
+	if f := files[JITPath]; f.Content != jit || f.Permissions != "0600" {
+		t.Errorf("the JIT configuration's file is %+v", f)
+	}
+	for path, f := range files {
+		if path != JITPath && strings.Contains(f.Content, jit) {
+			t.Errorf("%s holds the JIT configuration", path)
+		}
+	}
+}
+
+func TestUserDataStartsTheServiceLast(t *testing.T) {
+	parsed, _ := render(t, fullMachine())
+	if last := parsed.InitModules[len(parsed.InitModules)-1]; last != "bootcmd" {
+		t.Errorf("cloud-init's last module is %s: files or user may be missing when the service starts", last)
+	}
+	if !parsed.ManageEtcHosts {
+		t.Error("sudo would wait for 20 s without manage_etc_hosts")
+	}
+}
+
+func TestScriptsAreScripts(t *testing.T) {
+	for name, machine := range map[string]Machine{
+		"plain": {Name: "plain"},
+		"full":  fullMachine(),
+		"slow":  {Name: "slow", PowerOffDelay: 10 * time.Minute},
+	} {
+		_, files := render(t, machine)
+		for _, path := range []string{startPath, endPath, preJobPath} {
+			check := exec.Command("bash", "-n")
+			check.Stdin = strings.NewReader(files[path].Content)
+			if out, err := check.CombinedOutput(); err != nil {
+				t.Errorf("%s of a %s machine: %v: %s", path, name, err, out)
+			}
+		}
+	}
+}
+
+func TestEnvironmentReachesTheJobs(t *testing.T) {
+	machine := fullMachine()
+	_, files := render(t, machine)
+	for _, line := range []string{
+		"HTTP_PROXY=" + machine.Proxy.HTTP,
+		"https_proxy=http://proxy:3128",
+		"no_proxy=localhost,10.0.0.0/8",
+		"DOCKERHUB_MIRROR=" + machine.DockerMirror,
+		"TMATE_SERVER_HOST=fd00::1",
+		"TMATE_SERVER_PORT=10022",
+	} {
+		for _, path := range []string{envPath, "/etc/environment"} {
+			if !strings.Contains("\n"+files[path].Content, "\n"+line+"\n") {
+				t.Errorf("%s lacks %s", path, line)
+			}
+		}
+	}
+	if want := `"HTTP_PROXY=http://u:p'\"$&` + "`%%@proxy:3128\""; !strings.Contains(files["/etc/systemd/system/docker.service.d/http-proxy.conf"].Content, want) {
+		t.Errorf("Docker's daemon is not told %s", want)
+	}
+	if f := files[envPath]; f.Permissions != "0600" {
+		t.Errorf("proxies with passwords are readable for all: %s", f.Permissions)
+	}
+}
+
+func TestPowerOff(t *testing.T) {
+	_, now := render(t, Machine{Name: "now"})
+	if unit := now["/etc/systemd/system/"+serviceName].Content; !strings.Contains(unit, "FailureAction=poweroff-force") || !strings.Contains(unit, "SuccessAction=poweroff-force") {
+		t.Error("a machine stays up after its runner's end")
+	}
+	_, later := render(t, Machine{Name: "later", PowerOffDelay: 10 * time.Minute})
+	if unit := later["/etc/systemd/system/"+serviceName].Content; strings.Contains(unit, "poweroff") {
+		t.Error("a machine powers off before somebody could fetch what it left")
+	}
+	if !strings.Contains(later[endPath].Content, "--on-active=600 ") {
+		t.Error("a machine never powers off")
+	}
+}
+
+func TestTooLargeUserDataNamesTheCulprit(t *testing.T) {
+	machine := fullMachine()
+	machine.Proxy.NoProxy = strings.Repeat("a.example.com,", 2000)
+	_, err := UserData(machine)
+	if err == nil || !strings.Contains(err.Error(), "no-proxy") {
+		t.Errorf("UserData of 28 KB of no-proxy: %v", err)
+	}
+}
+
+func TestUserDataRefusesWhatCannotBeWritten(t *testing.T) {
+	machine := fullMachine()
+	machine.DockerMirror = "https://mirror\nA=b"
+	if _, err := UserData(machine); err == nil || !strings.Contains(err.Error(), "more than one line") {
+		t.Errorf("UserData of a mirror with a line break: %v", err)
+	}
+}
