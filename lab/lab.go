@@ -93,10 +93,14 @@ func resolve(dir string) (string, error) {
 		return "", err
 	}
 	resolved, err := filepath.EvalSymlinks(absolute)
-	if errors.Is(err, fs.ErrNotExist) {
-		return absolute, nil
+	if !errors.Is(err, fs.ErrNotExist) {
+		return resolved, err
 	}
-	return resolved, err
+	parent, err := resolve(filepath.Dir(absolute))
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(parent, filepath.Base(absolute)), nil
 }
 
 func factsPath(dir string) string { return filepath.Join(dir, "lab.json") }

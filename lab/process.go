@@ -154,6 +154,10 @@ func lastLines(path string) string {
 
 // stop ends a process: SIGTERM, and SIGKILL when that has no effect in time.
 func (p Process) stop(ctx context.Context) error {
+	return p.stopWithin(ctx, stopTimeout)
+}
+
+func (p Process) stopWithin(ctx context.Context, patience time.Duration) error {
 	if !p.Alive() {
 		return nil
 	}
@@ -164,7 +168,7 @@ func (p Process) stop(ctx context.Context) error {
 			}
 			return fmt.Errorf("cannot end %s (process %d): %w", p.Name, p.PID, err)
 		}
-		if p.waitGone(ctx, stopTimeout) {
+		if p.waitGone(ctx, patience) {
 			return nil
 		}
 	}

@@ -111,23 +111,23 @@ func claim(dir string) (string, error) {
 	if l, err := Open(dir); err == nil {
 		return "", l.refusal()
 	}
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("cannot start a lab in %s: %w", dir, err)
-	}
-	if len(entries) > 0 {
-		return "", fmt.Errorf("cannot start a lab in %s: the directory is not empty; choose another with --dir", dir)
-	}
-	// Containers' users, which are not root's, must get through.
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("cannot start a lab: %w", err)
-	}
 	resolved, err := resolve(dir)
 	if err != nil {
-		return "", fmt.Errorf("cannot start a lab: %w", err)
+		return "", fmt.Errorf("cannot start a lab in %s: %w", dir, err)
 	}
 	if len(resolved) > longestDir {
 		return "", fmt.Errorf("cannot start a lab in %s: the path has %d characters, and %d is the most that leaves room for sockets", resolved, len(resolved), longestDir)
+	}
+	entries, err := os.ReadDir(resolved)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("cannot start a lab in %s: %w", resolved, err)
+	}
+	if len(entries) > 0 {
+		return "", fmt.Errorf("cannot start a lab in %s: the directory is not empty; choose another with --dir", resolved)
+	}
+	// Containers' users, which are not root's, must get through.
+	if err := os.MkdirAll(resolved, 0o755); err != nil {
+		return "", fmt.Errorf("cannot start a lab: %w", err)
 	}
 	return resolved, nil
 }

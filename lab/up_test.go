@@ -122,3 +122,30 @@ func TestRealLXDUpAndDown(t *testing.T) {
 	}
 	t.Logf("%s", progress)
 }
+
+// What up had made before it failed is gone again, and the error says why.
+func TestRealLXDUpThatFails(t *testing.T) {
+	options, progress := testOptions(t, CloudLXD)
+	if obstacle := lxdObstacle(options.Images); obstacle != "" {
+		t.Skip("real LXD can't run here: " + obstacle)
+	}
+	script := fmt.Sprintf("#!/bin/sh\n[ $1 = serve-juju ] && { echo no model today; exit 1; }\nexec %s \"$@\"\n", options.Program)
+	options.Program = filepath.Join(filepath.Dir(options.Dir), "program")
+	if err := os.WriteFile(options.Program, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Up(context.Background(), options)
+	if err == nil || !strings.Contains(err.Error(), "no model today") {
+		t.Errorf("Up: %v, want an error with what the process said", err)
+	}
+	if _, err := os.Stat(options.Dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the lab's directory is still there: %v", err)
+	}
+	strays, err := processes((&Lab{Dir: options.Dir, LXDDir: options.Dir + "/lxd"}).isStray)
+	if err != nil || len(strays) > 0 {
+		t.Errorf("processes are left: %v, error %v", strays, err)
+	}
+	if !strings.Contains(progress.String(), "removing what was made so far") {
+		t.Errorf("it says nothing of cleaning up:\n%s", progress)
+	}
+}
