@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -264,6 +265,7 @@ func (f *flush) remove(ctx context.Context, r Info) error {
 	if err != nil {
 		return err
 	}
+	f.cfg.Log.WithFields(logrus.Fields{"runner": r.Name, "was": r.Verdict}).Info("removed by a flush")
 	f.tally.note(func() {
 		if r.Verdict != Traces {
 			f.tally.flushed++

@@ -21,6 +21,21 @@ const (
 	DoDeregister Do = "deregister"
 )
 
+// past is how the log says that a step was done.
+func (d Do) past() string {
+	switch d {
+	case DoCreate:
+		return "created"
+	case DoRelease:
+		return "deregistered, to be removed once it is quiet"
+	case DoRemove:
+		return "removed"
+	case DoDeregister:
+		return "deregistered"
+	}
+	return string(d)
+}
+
 // Step is one thing to be done, to one runner. Steps of a plan do not depend on
 // each other.
 type Step struct {

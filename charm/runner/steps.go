@@ -54,15 +54,15 @@ func (r *reconcile) carryOut(ctx context.Context, step Step) {
 		name, err = step.Runner.Name, r.deregister(ctx, step.Runner)
 	}
 	log := r.cfg.Log.WithFields(logrus.Fields{
-		"runner": name, "step": step.Do, "reason": step.Reason, "took": time.Since(began).Round(time.Millisecond),
+		"runner": name, "reason": step.Reason, "took": time.Since(began).Round(time.Millisecond),
 	})
 	switch {
 	case err == nil:
-		log.Info("done")
+		log.Info(step.Do.past())
 	case errors.Is(err, ErrBusy):
-		log.Info("left alone: it is busy")
+		log.Info("left alone: the runner is busy")
 	default:
-		log.WithError(err).Warn("failed")
+		log.WithError(err).Warnf("cannot %s", step.Do)
 		if step.Do != DoCreate {
 			r.note(func() { r.failures = append(r.failures, fmt.Errorf("cannot %s %s: %w", step.Do, name, err)) })
 		}
