@@ -1,0 +1,331 @@
+package lxd
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github-runner/charm/cloudinit"
+	"github-runner/lab/runnerapp"
+)
+
+// Listener is the session of a runner application with GitHub; a
+// *runnerapp.Session is one.
+type Listener interface {
+	Online(ctx context.Context) error
+	NextJob(ctx context.Context) (runnerapp.Job, error)
+	Work(ctx context.Context, job runnerapp.Job) (string, error)
+	Finish(ctx context.Context, jobID int64, conclusion string) error
+	Close() error
+}
+
+const (
+	// onlineRetry is the time between two attempts to come online.
+	onlineRetry = 500 * time.Millisecond
+	// killed is the exit status of an application that was killed.
+	killed = 137
+)
+
+// guest is what runs in an instance, from its power-on to its power-off.
+type guest struct {
+	server   *Server
+	instance *instance
+	name     string
+	userData string
+	// exchange is the host's side of the exchange folder; "": there is none.
+	exchange string
+
+	ctx context.Context
+	// pull pulls the plug.
+	pull context.CancelFunc
+	// application is the context of the runner application; kill ends it.
+	application context.Context
+	kill        context.CancelFunc
+}
+
+// boot returns the guest of an instance that was just switched on; s.mu is held.
+func (s *Server) boot(i *instance) *guest {
+	g := &guest{server: s, instance: i, name: i.Name, userData: i.expandedConfig(s)["cloud-init.user-data"]}
+	for _, device := range i.expandedDevices(s) {
+		if device["type"] == "disk" && device["path"] == cloudinit.ExchangeDir {
+			g.exchange = device["source"]
+		}
+	}
+	g.ctx, g.pull = context.WithCancel(s.life)
+	g.application, g.kill = context.WithCancel(g.ctx)
+	go g.live()
+	return g
+}
+
+// live is the guest's life; it ends with a power-off, by itself or from outside.
+func (g *guest) live() {
+	defer g.kill()
+	faults, timing := g.server.faults, g.server.options.Timing
+	boot := timing.Boot
+	if f := faults.take(SlowBoot, g.name); f != nil {
+		boot = f.duration(time.Minute)
+	}
+	if pause(g.ctx, boot) != nil {
+		return
+	}
+	jit := writtenFile(g.userData, cloudinit.JITPath)
+	if jit == "" {
+		<-g.ctx.Done() // no runner: somebody's machine
+		return
+	}
+	g.end(g.serve(strings.TrimSpace(jit)))
+	if faults.take(PowerOffHangs, g.name) != nil {
+		<-g.ctx.Done()
+		return
+	}
+	if pause(g.ctx, timing.PowerOff) != nil {
+		return
+	}
+	g.server.shutDown(g.instance, g)
+}
+
+// serve is the start script of the in-guest service. It returns the exit status
+// of the application.
+func (g *guest) serve(jit string) int {
+	g.server.mu.Lock()
+	again := g.instance.started()
+	if !again {
+		g.instance.Files[cloudinit.StartedPath] = ""
+		g.server.changed(g.instance)
+	}
+	g.server.mu.Unlock()
+	if again {
+		g.log("github-runner: this machine has served already")
+		return 1
+	}
+	if f := g.server.faults.take(AppExits, g.name); f != nil {
+		g.log(f.message("An error occurred: the runner application can't start"))
+		return 1
+	}
+	if g.server.faults.take(NeverOnline, g.name) != nil {
+		g.log("connecting to GitHub")
+		<-g.application.Done()
+		return killed
+	}
+	session, err := g.server.options.Listen(jit)
+	if err != nil {
+		g.log(err.Error())
+		return 1
+	}
+	code := g.listen(session)
+	if g.application.Err() == nil {
+		// A guest that lost its power says no goodbye.
+		_ = session.Close()
+	}
+	return code
+}
+
+// listen is the runner application.
+func (g *guest) listen(session Listener) int {
+	if err := g.online(session); err != nil {
+		g.log(err.Error())
+		return 1
+	}
+	g.log("Listening for Jobs")
+	job, err := session.NextJob(g.application)
+	if err != nil {
+		g.log(err.Error())
+		return 1
+	}
+	g.log("Running job: " + job.Name)
+	if g.preJob(job) != nil {
+		return killed
+	}
+	conclusion, err := session.Work(g.application, job)
+	if err != nil {
+		return killed
+	}
+	g.log("Job " + job.Name + " completed with result: " + conclusion)
+	if err := session.Finish(g.application, job.ID, conclusion); err != nil {
+		g.log(err.Error())
+	}
+	return 0
+}
+
+// online connects, however long GitHub does not answer.
+func (g *guest) online(session Listener) error {
+	for {
+		err := session.Online(g.application)
+		if err == nil || errors.Is(err, runnerapp.ErrGone) || errors.Is(err, runnerapp.ErrConflict) {
+			return err
+		}
+		if stopped := pause(g.application, onlineRetry); stopped != nil {
+			return err
+		}
+	}
+}
+
+// preJob is the script that runs before a job's first step.
+func (g *guest) preJob(job runnerapp.Job) error {
+	metrics, err := json.Marshal(map[string]any{
+		"workflow": job.Workflow, "repository": job.Repository, "event": job.Event,
+		"timestamp": now(), "workflow_run_id": fmt.Sprint(job.RunID),
+	})
+	if err != nil {
+		return err
+	}
+	g.leave(cloudinit.PreJobMetricsFile, string(metrics)+"\n")
+	if f := g.server.faults.take(LongPreJob, g.name); f != nil {
+		if err := pause(g.application, f.duration(time.Hour)); err != nil {
+			return err
+		}
+	}
+	g.leave(cloudinit.PreJobDoneFile, "")
+	return nil
+}
+
+// end is the stop script of the in-guest service. A guest without power does
+// not get to it.
+func (g *guest) end(code int) {
+	if g.ctx.Err() != nil {
+		return
+	}
+	status := "abnormal"
+	if code == 0 && g.left(cloudinit.PreJobDoneFile) {
+		status = "normal"
+	}
+	g.leave(cloudinit.PostJobMetricsFile, fmt.Sprintf(`{"timestamp": %.3f, "status": %q, "status_info": {"code": %d}}`+"\n", now(), status, code))
+	g.leave(cloudinit.RunCompletedFile, "")
+}
+
+// log prints a line, as service and application do, where the host can read it.
+func (g *guest) log(line string) {
+	if g.exchange == "" {
+		return
+	}
+	if err := appendTo(g.exchange, cloudinit.DiagFile, line+"\n"); err != nil {
+		g.server.options.Log.WithError(err).WithField("instance", g.name).Debug("the guest could not print")
+	}
+}
+
+// leave writes a file into the exchange folder, all at once.
+func (g *guest) leave(name, content string) {
+	if g.exchange == "" {
+		return
+	}
+	if err := writeInto(g.exchange, name, content); err != nil {
+		g.server.options.Log.WithError(err).WithField("instance", g.name).Debug("the guest could not leave a file")
+	}
+}
+
+func (g *guest) left(name string) bool {
+	root, err := os.OpenRoot(g.exchange)
+	if err != nil {
+		return false
+	}
+	defer root.Close()
+	_, err = root.Lstat(name)
+	return err == nil
+}
+
+// writeInto replaces a file in a folder, whatever lies under its name.
+func writeInto(folder, name, content string) error {
+	root, err := os.OpenRoot(folder)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := root.RemoveAll(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := root.WriteFile("."+name, []byte(content), 0o644); err != nil {
+		return err
+	}
+	return root.Rename("."+name, name)
+}
+
+func appendTo(folder, name, content string) error {
+	root, err := os.OpenRoot(folder)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	file, err := root.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString(content)
+	return errors.Join(err, file.Close())
+}
+
+// now is the time as the scripts write it: seconds with a fraction.
+func now() float64 {
+	return float64(time.Now().UnixMilli()) / 1000
+}
+
+// writtenFile is what a #cloud-config document writes to a path; "" when it is
+// no such document or has no such file.
+func writtenFile(userData, path string) string {
+	if !strings.HasPrefix(userData, "#cloud-config") {
+		return ""
+	}
+	var document struct {
+		WriteFiles []struct {
+			Path     string `yaml:"path"`
+			Content  string `yaml:"content"`
+			Encoding string `yaml:"encoding"`
+		} `yaml:"write_files"`
+	}
+	if err := yaml.Unmarshal([]byte(userData), &document); err != nil {
+		return ""
+	}
+	for _, file := range document.WriteFiles {
+		if file.Path != path {
+			continue
+		}
+		switch file.Encoding {
+		case "b64", "base64":
+			decoded, err := base64.StdEncoding.DecodeString(file.Content)
+			if err != nil {
+				return ""
+			}
+			return string(decoded)
+		default:
+			return file.Content
+		}
+	}
+	return ""
+}
+
+// exit kills the runner application of a guest.
+func (s *Server) exit(name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i, err := s.find(name)
+	if err != nil {
+		return err
+	}
+	if i.guest == nil {
+		return refuse(http.StatusBadRequest, "Instance is not running")
+	}
+	i.guest.kill()
+	return nil
+}
+
+// write leaves a file in an instance's exchange folder, as a job might.
+func (s *Server) write(name, file, content string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i, err := s.find(name)
+	if err != nil {
+		return err
+	}
+	if i.guest == nil || i.guest.exchange == "" {
+		return refuse(http.StatusBadRequest, "Instance does not run, or has no exchange folder")
+	}
+	return writeInto(i.guest.exchange, file, content)
+}

@@ -1,0 +1,153 @@
+package lxd
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/canonical/lxd/shared/api"
+
+	"github-runner/charm/cloudinit"
+)
+
+// keyPower is where LXD remembers whether an instance last ran.
+const keyPower = "volatile.last_state.power"
+
+// instance is one container. All but its fields with a small letter is stored.
+type instance struct {
+	Name        string
+	Type        string
+	Description string
+	Ephemeral   bool
+	Stateful    bool
+	Created     time.Time
+	LastUsed    time.Time
+	Config      map[string]string
+	Devices     devices
+	Profiles    []string
+	// Files is what was written to the root disk, by path.
+	Files map[string]string
+
+	running bool
+	// busy is the operation that is under way: "create", "start", "stop", …
+	busy  string
+	guest *guest
+	// rendered is the instance as JSON, as of that number of profile edits.
+	rendered []byte
+	edits    int
+}
+
+// Names of an instance's states in LXD.
+func (i *instance) status() api.StatusCode {
+	if i.running {
+		return api.Running
+	}
+	return api.Stopped
+}
+
+// started reports whether the machine has served already.
+func (i *instance) started() bool {
+	_, ok := i.Files[cloudinit.StartedPath]
+	return ok
+}
+
+// changed forgets what was derived from the instance and stores it; s.mu is
+// held.
+func (s *Server) changed(i *instance) {
+	i.rendered = nil
+	if s.instances[i.Name] == i {
+		s.keep(storedInstances, i.Name, i)
+	}
+}
+
+func (i *instance) expandedConfig(s *Server) map[string]string {
+	merged := make(map[string]string)
+	for _, name := range i.Profiles {
+		if p := s.profiles[name]; p != nil {
+			maps.Copy(merged, p.Config)
+		}
+	}
+	maps.Copy(merged, i.Config)
+	return merged
+}
+
+func (i *instance) expandedDevices(s *Server) devices {
+	merged := make(devices)
+	for _, name := range i.Profiles {
+		if p := s.profiles[name]; p != nil {
+			maps.Copy(merged, p.Devices)
+		}
+	}
+	maps.Copy(merged, i.Devices)
+	return merged
+}
+
+// show is the instance as the API shows it; s.mu is held.
+func (i *instance) show(s *Server) api.Instance {
+	return api.Instance{
+		Name: i.Name, Description: i.Description, Type: i.Type, Project: "default", Location: "none",
+		Status: i.status().String(), StatusCode: i.status(),
+		CreatedAt: i.Created, LastUsedAt: i.LastUsed,
+		Architecture: architecture(), Ephemeral: i.Ephemeral, Stateful: i.Stateful,
+		Profiles: slices.Clone(i.Profiles),
+		Config:   maps.Clone(i.Config), Devices: i.Devices,
+		ExpandedConfig: i.expandedConfig(s), ExpandedDevices: i.expandedDevices(s),
+	}
+}
+
+// json is the instance in a recursive list; s.mu is held.
+func (i *instance) json(s *Server) ([]byte, error) {
+	if i.rendered == nil || i.edits != s.edits {
+		encoded, err := json.Marshal(i.show(s))
+		if err != nil {
+			return nil, err
+		}
+		i.rendered, i.edits = encoded, s.edits
+	}
+	return i.rendered, nil
+}
+
+// etag is what a change of the instance may be made conditional on.
+func (i *instance) etag() any {
+	return []any{architecture(), i.Config, i.Devices, i.Ephemeral, i.Profiles}
+}
+
+// state is what runs in the instance, as the API shows it.
+func (i *instance) state() api.InstanceState {
+	state := api.InstanceState{
+		Status: i.status().String(), StatusCode: i.status(),
+		Disk: map[string]api.InstanceStateDisk{},
+	}
+	if !i.running {
+		return state
+	}
+	state.Pid = 1000
+	state.Processes = 20
+	state.Memory.Usage = 64 << 20
+	state.Network = map[string]api.InstanceStateNetwork{
+		"eth0": {
+			Addresses: []api.InstanceStateNetworkAddress{}, Hwaddr: i.Config["volatile.eth0.hwaddr"],
+			Mtu: 1500, State: "up", Type: "broadcast",
+		},
+		"lo": {
+			Addresses: []api.InstanceStateNetworkAddress{{Family: "inet", Address: "127.0.0.1", Netmask: "8", Scope: "local"}},
+			Mtu:       65536, State: "up", Type: "loopback",
+		},
+	}
+	return state
+}
+
+// full is the instance with its state: recursion=2.
+func (i *instance) full(s *Server) api.InstanceFull {
+	state := i.state()
+	return api.InstanceFull{Instance: i.show(s), State: &state}
+}
+
+// resources are the paths of what an operation on an instance is about.
+func resources(name string) map[string][]string {
+	return map[string][]string{
+		"containers": {"/1.0/containers/" + name},
+		"instances":  {"/1.0/instances/" + name},
+	}
+}

@@ -1,0 +1,213 @@
+package lxd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/canonical/lxd/shared/api"
+	"github.com/sirupsen/logrus"
+)
+
+// Options say what an emulation is like.
+type Options struct {
+	// Dir is the lab's directory: the API's socket is lxd/unix.socket in it,
+	// the control socket cloud.sock.
+	Dir string
+	// Listen opens the session of a guest's runner application.
+	Listen func(jit string) (Listener, error)
+	// Timing is how long things take.
+	Timing Timing
+	Log    *logrus.Entry
+}
+
+// Timing is how long things take that take their time in a real daemon.
+type Timing struct {
+	// Create is the time to unpack an image.
+	Create time.Duration
+	// Start is the time until an instance runs.
+	Start time.Duration
+	// Boot is the time from there until the runner application starts.
+	Boot time.Duration
+	// PowerOff is the time that a guest takes to power off.
+	PowerOff time.Duration
+}
+
+// Quick is the timing for tests.
+func Quick() Timing {
+	return Timing{
+		Create:   10 * time.Millisecond,
+		Start:    10 * time.Millisecond,
+		Boot:     30 * time.Millisecond,
+		PowerOff: 5 * time.Millisecond,
+	}
+}
+
+// Server is an emulated daemon with its instances.
+type Server struct {
+	options    Options
+	events     *hub
+	operations *operations
+	faults     *faults
+	mux        *http.ServeMux
+	// life ends all guests.
+	life context.Context
+	end  context.CancelFunc
+	// restarts takes orders to restart the daemon.
+	restarts chan restart
+
+	mu        sync.Mutex
+	instances map[string]*instance
+	networks  map[string]*api.Network
+	acls      map[string]*api.NetworkACL
+	pools     map[string]*api.StoragePool
+	profiles  map[string]*api.Profile
+	images    map[string]*api.Image
+	// volumes are custom storage volumes by "pool/name".
+	volumes map[string]*api.StorageVolume
+	// edits counts the changes to profiles, which show in instances.
+	edits int
+}
+
+// restart is an order to be away for a time. done is closed when the daemon is
+// back.
+type restart struct {
+	down time.Duration
+	done chan struct{}
+}
+
+// New returns an emulation with the state that an earlier one left in the same
+// directory; its instances are stopped, as after a reboot of the machine.
+func New(options Options) (*Server, error) {
+	if options.Log == nil {
+		options.Log = logrus.NewEntry(logrus.StandardLogger())
+	}
+	s := &Server{
+		options:   options,
+		faults:    newFaults(),
+		restarts:  make(chan restart),
+		instances: make(map[string]*instance),
+		networks:  make(map[string]*api.Network),
+		acls:      make(map[string]*api.NetworkACL),
+		pools:     make(map[string]*api.StoragePool),
+		profiles:  make(map[string]*api.Profile),
+		images:    make(map[string]*api.Image),
+		volumes:   make(map[string]*api.StorageVolume),
+	}
+	s.life, s.end = context.WithCancel(context.Background())
+	s.events = newHub(func() bool { return s.faults.take(EventsLost, "") != nil })
+	s.operations = newOperations(s.events)
+	s.mux = s.routes()
+	if err := s.load(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Socket is where the API listens.
+func (s *Server) Socket() string { return filepath.Join(s.options.Dir, "lxd", "unix.socket") }
+
+// ControlSocket is where the lab's own orders are taken.
+func (s *Server) ControlSocket() string { return filepath.Join(s.options.Dir, "cloud.sock") }
+
+// Serve answers on both sockets until ctx ends; it calls ready once both
+// listen.
+func (s *Server) Serve(ctx context.Context, ready func()) error {
+	defer s.end()
+	control, err := listen(s.ControlSocket())
+	if err != nil {
+		return err
+	}
+	controlServer := &http.Server{Handler: s.control(), ReadHeaderTimeout: time.Minute}
+	go func() { _ = controlServer.Serve(control) }() // ends when it is closed
+	defer controlServer.Close()
+	for {
+		order, err := s.serveOnce(ctx, ready)
+		if err != nil || ctx.Err() != nil {
+			return err
+		}
+		ready = func() { close(order.done) }
+		if err := pause(ctx, order.down); err != nil {
+			return nil
+		}
+	}
+}
+
+// serveOnce is one run of the daemon: it ends with ctx or with the order to
+// restart. Guests live on.
+func (s *Server) serveOnce(ctx context.Context, ready func()) (restart, error) {
+	listener, err := listen(s.Socket())
+	if err != nil {
+		return restart{}, err
+	}
+	server := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: time.Minute}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	ready()
+	var order restart
+	select {
+	case <-ctx.Done():
+	case order = <-s.restarts:
+	case err = <-failed:
+	}
+	s.operations.reset()
+	s.events.cut()
+	s.mu.Lock()
+	for _, i := range s.instances {
+		i.busy = ""
+	}
+	s.mu.Unlock()
+	if closeErr := server.Close(); err == nil && closeErr != nil && !errors.Is(closeErr, net.ErrClosed) {
+		err = closeErr
+	}
+	return order, err
+}
+
+// Restart ends the daemon, without its guests, and starts it again after a
+// time. It returns when the daemon is back.
+func (s *Server) Restart(ctx context.Context, down time.Duration) error {
+	order := restart{down: down, done: make(chan struct{})}
+	select {
+	case s.restarts <- order:
+	case <-ctx.Done():
+		return fmt.Errorf("cannot restart the emulated daemon: %w", ctx.Err())
+	}
+	select {
+	case <-order.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("cannot wait for the emulated daemon: %w", ctx.Err())
+	}
+}
+
+func listen(path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o711); err != nil {
+		return nil, fmt.Errorf("cannot listen: %w", err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("cannot listen: %w", err)
+	}
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen: %w", err)
+	}
+	return listener, nil
+}
+
+// pause returns nil after a time, or ctx's error.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
