@@ -18,10 +18,11 @@ import (
 
 	"github-runner/lab/github"
 	"github-runner/lab/image"
+	emulation "github-runner/lab/lxd"
 )
 
-// TestMain lets the test program be the lab program, of which GitHub is real
-// and Juju only says that it is ready.
+// TestMain lets the test program be the lab program, of which GitHub and
+// the emulated LXD are real and Juju only says that it is ready.
 func TestMain(m *testing.M) {
 	if len(os.Args) < 2 || !strings.HasPrefix(os.Args[1], "serve-") {
 		os.Exit(m.Run())
@@ -48,6 +49,13 @@ func serve(name string, args []string) error {
 			return err
 		}
 		return server.Serve(ctx, *listen, filepath.Join(*dir, "github.sock"), ready)
+	}
+	if name == "serve-lxd" {
+		server, err := emulation.New(emulation.Options{Dir: *dir, Timing: emulation.Quick(), Log: logrus.NewEntry(logrus.New())})
+		if err != nil {
+			return err
+		}
+		return server.Serve(ctx, ready)
 	}
 	ready()
 	<-ctx.Done()
@@ -85,9 +93,17 @@ func shortTempDir(t *testing.T) string {
 	return dir
 }
 
+func TestEmulatedUpAndDown(t *testing.T) {
+	testUpAndDown(t, CloudEmulated)
+}
+
 func TestRealLXDUpAndDown(t *testing.T) {
-	options, progress := testOptions(t, CloudLXD)
-	if obstacle := lxdObstacle(options.Images); obstacle != "" {
+	testUpAndDown(t, CloudLXD)
+}
+
+func testUpAndDown(t *testing.T, cloud string) {
+	options, progress := testOptions(t, cloud)
+	if obstacle := lxdObstacle(options.Images); cloud == CloudLXD && obstacle != "" {
 		t.Skip("real LXD can't run here: " + obstacle)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
