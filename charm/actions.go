@@ -38,13 +38,13 @@ func (c *Charm) reconcileRunners(ctx context.Context) error {
 		if err := s.usable(); err != nil {
 			return err
 		}
-		result, err := s.reconcile(ctx)
+		done, err := s.reconcile(ctx)
 		if err != nil {
 			return err
 		}
-		results := reportResults(result.View.Report())
-		results["delta.virtual-machines"] = strconv.Itoa(result.Delta)
-		return s.Juju.SetActionResults(ctx, results)
+		results := reportResults(done.View.Report())
+		results["delta.virtual-machines"] = strconv.Itoa(done.Delta)
+		return errors.Join(done.trouble, s.Juju.SetActionResults(ctx, results))
 	})
 }
 
@@ -90,11 +90,7 @@ func (s *session) flush(ctx context.Context, mode runner.FlushMode) error {
 	if len(warnings) > 0 {
 		results["warning"] = strings.Join(warnings, "; ")
 	}
-	look := statusOf(result, err)
-	if s.problems != nil {
-		look = blockedBy(s.problems)
-	}
-	return errors.Join(flushErr, s.Juju.SetActionResults(ctx, results), s.show(ctx, look))
+	return errors.Join(flushErr, s.Juju.SetActionResults(ctx, results), s.showOutcome(ctx, result, err))
 }
 
 // reportResults are the results that every action on runners has.

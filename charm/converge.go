@@ -46,27 +46,40 @@ func (c *Charm) with(ctx context.Context, f func(*session) error) error {
 	return f(s)
 }
 
+// outcome is how a reconcile went.
+type outcome struct {
+	runner.Result
+	// trouble is what could not be done. The status shows it and the next
+	// reconcile tries again, so that to Juju the hook has done its work.
+	trouble error
+}
+
 // reconcile applies the state in force and shows the outcome in the unit's
 // status. Only what Juju should try again at once is an error.
-func (s *session) reconcile(ctx context.Context) (runner.Result, error) {
+func (s *session) reconcile(ctx context.Context) (outcome, error) {
 	if !s.inForce {
-		return runner.Result{}, s.show(ctx, blockedBy(s.problems))
+		return outcome{trouble: s.problems}, s.show(ctx, blockedBy(s.problems))
 	}
 	if s.past.Stopping {
-		return runner.Result{}, s.show(ctx, appearance{juju.Maintenance, "the unit is being removed"})
+		return outcome{}, s.show(ctx, appearance{juju.Maintenance, "the unit is being removed"})
 	}
 	result, err := s.manage(ctx)
 	if ctx.Err() != nil {
-		return result, fmt.Errorf("cannot finish: %w", ctx.Err())
+		return outcome{}, fmt.Errorf("cannot finish: %w", ctx.Err())
 	}
 	if err != nil {
 		s.Log.WithError(err).Warn("not everything could be done")
 	}
-	look := statusOf(result, err)
+	return outcome{result, err}, s.showOutcome(ctx, result, err)
+}
+
+// showOutcome shows how the runners are, unless the configuration is bad: that
+// comes first, for nothing else is a person's to mend.
+func (s *session) showOutcome(ctx context.Context, result runner.Result, err error) error {
 	if s.problems != nil {
-		look = blockedBy(s.problems)
+		return s.show(ctx, blockedBy(s.problems))
 	}
-	return result, s.show(ctx, look)
+	return s.show(ctx, statusOf(result, err))
 }
 
 // manage does the work of a reconcile.
