@@ -23,6 +23,8 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"juju":       program("juju"),
 		"wait-until": waitUntil,
 		"same":       same,
+		"distinct":   distinct,
+		"took":       took,
 	}
 }
 
@@ -39,9 +41,32 @@ func program(name string) func(*testscript.TestScript, bool, []string) {
 	}
 }
 
+// clock keeps how long the last command of a session took.
+type clock struct {
+	last time.Duration
+}
+
+type clockKey struct{}
+
 func execute(ts *testscript.TestScript, args []string) error {
 	seconds := strconv.Itoa(int(commandDeadline.Seconds()))
-	return ts.Exec("timeout", append([]string{"--kill-after=10", seconds}, args...)...)
+	start := time.Now()
+	err := ts.Exec("timeout", append([]string{"--kill-after=10", seconds}, args...)...)
+	ts.Value(clockKey{}).(*clock).last = time.Since(start)
+	return err
+}
+
+// took fails unless the last command took that long.
+func took(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: took DURATION")
+	}
+	least, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	last := ts.Value(clockKey{}).(*clock).last
+	if (last >= least) == neg {
+		ts.Fatalf("the last command took %v", last)
+	}
 }
 
 // waitUntil repeats a command until its output matches. A command that fails
@@ -102,5 +127,23 @@ func same(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if (args[0] == args[1]) == neg {
 		ts.Fatalf("%q and %q, which is wrong", args[0], args[1])
+	}
+}
+
+// distinct counts different matches in the last output.
+func distinct(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 || neg {
+		ts.Fatalf("usage: distinct COUNT REGEXP")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	pattern, err := regexp.Compile(args[1])
+	ts.Check(err)
+	found := map[string]bool{}
+	for _, match := range pattern.FindAllString(ts.ReadFile("stdout"), -1) {
+		found[match] = true
+	}
+	if len(found) != want {
+		ts.Fatalf("%d different matches, want %d: %v", len(found), want, found)
 	}
 }

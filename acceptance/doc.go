@@ -11,6 +11,9 @@
 //	               repeat COMMAND until its output matches, for 20 s at most;
 //	               ! waits until it matches no more. Groups that have a name,
 //	               such as (?P<busy>\S+), become variables.
+//	distinct N REGEXP
+//	               fail unless the last output has N different matches
+//	took DURATION  fail unless the last command took that long; ! if it did
 //	same A B       fail unless both words are equal; ! unless they differ
 //
 // ACCEPTANCE_BIN names a folder with lab and github-runner_<arch>.charm that

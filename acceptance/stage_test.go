@@ -52,6 +52,7 @@ func (s stage) setup(env *testscript.Env) error {
 	if err := s.place(env.WorkDir, bin); err != nil {
 		return err
 	}
+	env.Values[clockKey{}] = &clock{}
 	env.Setenv("LAB_DIR", dir)
 	env.Setenv("ROOT", filepath.Join(dir, "root"))
 	env.Setenv("CHARM", "./"+filepath.Base(s.charm))
