@@ -31,7 +31,7 @@ func UserData(machine Machine) ([]byte, error) {
 		ConfigModules:  []string{},
 		FinalModules:   []string{},
 		WriteFiles:     files,
-		BootCommands:   [][]string{{"systemctl", "start", "--no-block", serviceName}},
+		BootCommands:   bootCommands,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot render the user-data of %s: %w", machine.Name, err)
@@ -60,6 +60,14 @@ type document struct {
 // because cloud-init's later stages would keep the runner waiting for seconds.
 var initModules = []string{
 	"growpart", "resizefs", "write_files", "set_hostname", "update_hostname", "update_etc_hosts", "users_groups", "bootcmd",
+}
+
+// bootCommands start the service and call off cloud-init's later stages: they
+// have nothing to do, and would cost a second of processor time per machine just
+// when its runner wants to come online.
+var bootCommands = [][]string{
+	{"systemctl", "start", "--no-block", serviceName},
+	{"systemctl", "stop", "--no-block", "cloud-config.service", "cloud-final.service"},
 }
 
 type file struct {

@@ -78,8 +78,8 @@ func matters(messages []byte) bool {
 		if end > len(messages) {
 			return true
 		}
-		name := string(bytes.TrimRight(messages[unix.SizeofInotifyEvent:end], "\x00"))
-		if knownFiles[name] || mask&(unix.IN_DELETE_SELF|unix.IN_UNMOUNT|unix.IN_Q_OVERFLOW) != 0 {
+		name := bytes.TrimRight(messages[unix.SizeofInotifyEvent:end], "\x00")
+		if knownFiles[string(name)] || mask&(unix.IN_DELETE_SELF|unix.IN_UNMOUNT|unix.IN_Q_OVERFLOW) != 0 {
 			return true
 		}
 		messages = messages[end:]

@@ -153,6 +153,16 @@ func listenIn(t *testing.T, space, address string) net.Listener {
 	return r.listener
 }
 
+// listenOn opens a socket of this machine on any port.
+func listenOn(t *testing.T, address string) net.Listener {
+	t.Helper()
+	listener, err := net.Listen("tcp4", net.JoinHostPort(address, "0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return listener
+}
+
 func tarball(t *testing.T, script string) []byte {
 	t.Helper()
 	var buffer bytes.Buffer

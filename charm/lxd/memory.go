@@ -33,7 +33,8 @@ func mountMemory(dir string, size int64) error {
 		}
 		flags |= unix.MS_REMOUNT
 	}
-	err = unix.Mount("github-runner", dir, "tmpfs", flags, fmt.Sprintf("size=%d,mode=0700", size))
+	// Root in a container is nobody on the host, and must get to its files.
+	err = unix.Mount("github-runner", dir, "tmpfs", flags, fmt.Sprintf("size=%d,mode=0711", size))
 	if errors.Is(err, unix.EPERM) {
 		return runner.Trouble{Advice: "runner-storage=memory needs root: set runner-storage=juju-storage", Err: err}
 	}

@@ -1,0 +1,222 @@
+package lxd
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/canonical/lxd/shared/api"
+
+	"github-runner/charm/cloudinit"
+	"github-runner/charm/runner"
+)
+
+func TestRealRunnerReachesNoAddressOfTheMachine(t *testing.T) {
+	cloud := realCloud(t, func(c *Config) { c.Denylist = prefixes("203.0.113.0/24") })
+	web := newWebServer(t)
+	name := born(t, cloud, web)
+	addresses, err := machineAddresses()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A refused connection shows that the packet was answered with a rejection,
+	// or that it got through to where nobody listens: so somebody listens.
+	var checks strings.Builder
+	for _, address := range addresses {
+		if !address.Is4() {
+			continue
+		}
+		server := &http.Server{Handler: http.NotFoundHandler()}
+		listener := listenOn(t, address.String())
+		go server.Serve(listener)
+		t.Cleanup(func() { server.Close() })
+		fmt.Fprintf(&checks, "curl -s --max-time 3 http://%s/ && call open/%s\n", listener.Addr(), address)
+	}
+	web.run(name, checks.String()+"call checked; sleep 60")
+	web.await(t, "checked")
+	for _, address := range addresses {
+		select {
+		case <-web.called("open/" + address.String()):
+			t.Errorf("a runner reaches the machine's %s", address)
+		default:
+		}
+	}
+}
+
+func TestRealDamagedInstances(t *testing.T) {
+	cloud := realCloud(t, nil)
+	template, err := cloud.Prepare(t.Context(), runner.Want{Count: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, cancel, err := cloud.connect(t.Context(), createDeadline)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cancel()
+	make := func(name string, config map[string]string) {
+		t.Helper()
+		request := api.InstancesPost{Name: name, Type: Container, Source: api.InstanceSource{Type: "none"}, InstancePut: api.InstancePut{Profiles: []string{cloud.profileName()}, Config: config}}
+		if err := server.change(http.MethodPost, "/instances", request, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	owner := cloud.config.Owner
+	young, old, foreign := owner.NewName(), owner.NewName(), owner.NewName()
+	make(young, cloud.metadata(template, runner.Birth{Name: young}, time.Now()))
+	make(old, cloud.metadata(template, runner.Birth{Name: old}, time.Now().Add(-time.Hour)))
+	make(foreign, nil)
+	t.Cleanup(func() { server.change(http.MethodDelete, apiPath("instances", foreign), nil, "") })
+	trace := owner.NewName()
+	if _, err := cloud.exchange(trace).make(); err != nil {
+		t.Fatal(err)
+	}
+
+	for name, wanted := range map[string]runner.Status{young: runner.StatusCreating, old: runner.StatusError, trace: runner.StatusTraces} {
+		if got := find(t, cloud, name); got.Status != wanted || got.Foreign {
+			t.Errorf("wanted %s, got %+v", wanted, got)
+		}
+	}
+	if got := find(t, cloud, foreign); !got.Foreign {
+		t.Errorf("somebody else's instance is %+v", got)
+	}
+	if err := cloud.Delete(t.Context(), foreign); err == nil {
+		t.Error("somebody else's instance was deleted")
+	}
+	if err := cloud.Destroy(t.Context()); !errors.Is(err, runner.ErrBusy) {
+		t.Errorf("Destroy beside instances: %v", err)
+	}
+	for _, name := range []string{young, old, trace} {
+		if err := cloud.Delete(t.Context(), name); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := server.change(http.MethodDelete, apiPath("instances", foreign), nil, ""); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRealUnitsShareThePoolOnly(t *testing.T) {
+	first := realCloud(t, nil)
+	second := realCloud(t, func(c *Config) { c.Owner.Unit = "tests/1" })
+	for _, cloud := range []*Cloud{first, second} {
+		if _, err := cloud.Prepare(t.Context(), runner.Want{Count: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := first.Destroy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := second.Prepare(t.Context(), runner.Want{Count: 1}); err != nil {
+		t.Fatal(err)
+	}
+	left := inventory(t, second)
+	if !strings.Contains(left, sharedPool) || strings.Contains(left, first.config.unitName()) || !strings.Contains(left, second.config.unitName()) {
+		t.Errorf("after one of two units was removed: %s", left)
+	}
+	if err := second.Destroy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if left := inventory(t, second); strings.Contains(left, second.config.unitName()) {
+		t.Errorf("after both were removed: %s", left)
+	}
+}
+
+// inventory names all that there is of networks, ACLs, profiles and pools.
+func inventory(t *testing.T, cloud *Cloud) string {
+	t.Helper()
+	server, cancel, err := cloud.connect(t.Context(), callDeadline)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cancel()
+	var names []string
+	networks, err1 := server.GetNetworks()
+	for _, network := range networks {
+		names = append(names, network.Name)
+	}
+	profiles, err2 := server.GetProfiles()
+	for _, profile := range profiles {
+		names = append(names, profile.Name)
+	}
+	pools, err3 := server.GetStoragePools()
+	for _, pool := range pools {
+		names = append(names, pool.Name)
+	}
+	if err := errors.Join(err1, err2, err3); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(names, " ")
+}
+
+func TestRealOwnStorage(t *testing.T) {
+	attached := t.TempDir()
+	for name, change := range map[string]func(*Config){
+		"memory":   func(c *Config) { c.StorageKind, c.Disk = MemoryStorage, 1<<30 },
+		"attached": func(c *Config) { c.StoragePath = attached },
+	} {
+		t.Run(name, func(t *testing.T) {
+			cloud := realCloud(t, change)
+			template, err := cloud.Prepare(t.Context(), runner.Want{Count: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			birth := runner.Birth{Name: cloud.config.Owner.NewName()}
+			if err := cloud.Create(t.Context(), template, birth); err != nil {
+				t.Fatal(err)
+			}
+			other := cloud.config
+			other.StorageKind, other.StoragePath = MemoryStorage, ""
+			if name == "memory" {
+				other.StorageKind = JujuStorage
+			}
+			changed, err := New(other)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var trouble runner.Trouble
+			if _, err := changed.Prepare(t.Context(), runner.Want{Count: 1}); !errors.As(err, &trouble) || !strings.Contains(err.Error(), "runner-storage") {
+				t.Errorf("another storage while a runner lives: %v", err)
+			}
+			if err := cloud.Delete(t.Context(), birth.Name); err != nil {
+				t.Error(err)
+			}
+			if err := cloud.Destroy(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if _, err := os.Stat(filepath.Join(filepath.Dir(cloud.config.ExchangeDir), "memory")); err == nil {
+				t.Error("the storage in memory is still there")
+			}
+		})
+	}
+}
+
+func TestRealWatchSeesFilesAndInstances(t *testing.T) {
+	cloud := realCloud(t, nil)
+	name := cloud.config.Owner.NewName()
+	if _, err := cloud.exchange(name).make(); err != nil {
+		t.Fatal(err)
+	}
+	changes, err := cloud.Watch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"anything", cloudinit.RunCompletedFile} {
+		if err := os.WriteFile(filepath.Join(cloud.exchange(name).path(), file), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	select {
+	case _, ok := <-changes:
+		if !ok {
+			t.Fatal("the watch was lost")
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("nobody noticed that a runner completed")
+	}
+}
