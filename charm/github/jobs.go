@@ -60,6 +60,11 @@ func (c *Client) jobPage(ctx context.Context, scope, target runner.Scope, runID 
 		if answer == nil || answer.TotalCount == nil {
 			return badAnswer("it lists no jobs")
 		}
+		for _, job := range answer.Jobs {
+			if job.GetID() <= 0 {
+				return badAnswer("it tells of a job without id")
+			}
+		}
 		jobs, next = answer.Jobs, response.NextPage
 		if next != 0 && next <= page {
 			return badAnswer("after page %d comes page %d", page, next)
