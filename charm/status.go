@@ -40,29 +40,19 @@ func (s *session) progress(ctx context.Context) func(string) {
 	}
 }
 
-// trouble is one row of the table from errors to statuses: the first error that
-// is found in what went wrong decides.
-type trouble struct {
-	err    error
-	status juju.Status
-	// advice comes before the error's own words.
-	advice string
-}
-
-func troubles() []trouble {
-	return []trouble{
-		{runner.ErrUnauthorized, juju.Blocked, "GitHub does not accept the token; set a valid one with juju config token=…"},
-		{runner.ErrForbidden, juju.Blocked, "the token lacks a permission"},
-		{runner.ErrNotFound, juju.Blocked, "path or group does not exist, or the token may not see it"},
-		{runner.ErrFailedStart, juju.Waiting, ""},
-		{runner.ErrBackingOff, juju.Waiting, ""},
-		{runner.ErrQuota, juju.Waiting, "no room for more runners"},
-		{runner.ErrUnreachable, juju.Waiting, ""},
-		{context.DeadlineExceeded, juju.Waiting, ""},
+// passing are the kinds of trouble that go away without anybody's doing, even
+// where somebody can hasten that.
+func passing(err error) bool {
+	for _, kind := range []error{runner.ErrUnreachable, runner.ErrQuota, runner.ErrFailedStart, runner.ErrBackingOff} {
+		if errors.Is(err, kind) {
+			return true
+		}
 	}
+	return false
 }
 
-// statusOf says how a reconcile went.
+// statusOf says how a reconcile went: blocked where a person must act, waiting
+// where time will do.
 func statusOf(result runner.Result, err error) appearance {
 	if err == nil {
 		return steady(result)
@@ -72,22 +62,15 @@ func statusOf(result runner.Result, err error) appearance {
 		until := limited.Until.UTC().Format("15:04:05 MST")
 		return appearance{juju.Waiting, "GitHub answers again at " + until + ": rate limit" + crew(result)}
 	}
-	status, message := juju.Waiting, oneLine(err.Error())
+	look := appearance{juju.Waiting, err.Error()}
 	var advised runner.Trouble
 	if errors.As(err, &advised) {
-		status, message = juju.Blocked, oneLine(advised.Error())
-	}
-	for _, row := range troubles() {
-		if !errors.Is(err, row.err) {
-			continue
+		look.message = advised.Error()
+		if !passing(advised) {
+			look.status = juju.Blocked
 		}
-		status = row.status
-		if row.advice != "" && advised.Advice == "" {
-			message = row.advice + ": " + message
-		}
-		break
 	}
-	return appearance{status, message + retry(result) + crew(result)}
+	return appearance{look.status, oneLine(look.message) + retry(result) + crew(result)}
 }
 
 // retry says when creating goes on, where it waits.
