@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -34,6 +35,7 @@ func TestRealLXDDownAfterCrash(t *testing.T) {
 	bridge := "lt-" + tagOf(l.Dir)
 	t.Cleanup(func() { assertGone(t, l, bridge) })
 	startContainer(t, ctx, l, bridge)
+	assertReaches(t, ctx, l, l.GitHubURL)
 	exchange := filepath.Join(l.Root, "var/lib/exchange")
 	if err := os.MkdirAll(exchange, 0o700); err != nil {
 		t.Fatal(err)
@@ -96,6 +98,30 @@ func startContainer(t *testing.T, ctx context.Context, l *Lab, bridge string) {
 	mustDo(t, ctx, func() (lxd.Operation, error) {
 		return server.UpdateInstanceState("crash-test", api.InstanceStatePut{Action: "start"}, "")
 	})
+}
+
+// assertReaches checks that the container gets an address and, from its bridge,
+// through to the GitHub stand-in.
+func assertReaches(t *testing.T, ctx context.Context, l *Lab, url string) {
+	t.Helper()
+	server, err := connectLXD(ctx, l.LXDSocket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Disconnect()
+	script := fmt.Sprintf("for i in $(seq 100); do curl -s -o /dev/null -m 1 %s && exit 0; sleep 0.1; done; exit 1", url)
+	operation, err := server.ExecInstance("crash-test", api.InstanceExecPost{Command: []string{"sh", "-c", script}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if err := operation.WaitContext(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if status := operation.Get().Metadata["return"]; status != 0.0 {
+		t.Errorf("the container does not reach %s: status %v", url, status)
+	}
 }
 
 func mustDo(t *testing.T, ctx context.Context, do func() (lxd.Operation, error)) {

@@ -109,7 +109,8 @@ func (b Builder) build(ctx context.Context) (err error) {
 		return err
 	}
 	rootfs := filepath.Join(work, "rootfs")
-	log := filepath.Join(b.Cache, "build.log")
+	// Not in the work folder, which a failure removes.
+	log := filepath.Join(b.Cache, "last.log")
 	b.report("building an image from " + b.Mirror + ", once on this machine (about a minute and a half)")
 	// The recipe mounts; in a namespace of its own nothing of that can be left.
 	if err := run(ctx, log, "unshare", "--mount", "--propagation", "private", "sh", script, rootfs, b.Mirror); err != nil {
