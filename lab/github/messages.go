@@ -115,6 +115,8 @@ func (s *Server) finished(r *registered, said report) int {
 // poll holds a runner's call until there is something to tell. The call is also
 // the runner's sign of life.
 func (s *Server) poll(w http.ResponseWriter, request *http.Request) {
+	// Only once the body is read does the server notice that a caller hangs up.
+	_, _ = io.Copy(io.Discard, io.LimitReader(request.Body, 1<<10))
 	s.mu.Lock()
 	r := s.authenticated(request)
 	if r == nil || !r.session {

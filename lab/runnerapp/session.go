@@ -225,16 +225,20 @@ func (s *Session) post(ctx context.Context, what string, body any) error {
 	return s.call(ctx, http.MethodPost, what, body, nil)
 }
 
-func (s *Session) call(ctx context.Context, method, what string, body, reply any) error {
+func (s *Session) call(ctx context.Context, method, what string, body, into any) error {
 	address, err := url.JoinPath(s.blob.URL, "_runner", strconv.FormatInt(s.blob.RunnerID, 10), what)
 	if err != nil {
 		return err
 	}
-	data, err := json.Marshal(body)
-	if err != nil {
-		return err
+	var content io.Reader
+	if method == http.MethodPost {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		content = bytes.NewReader(data)
 	}
-	request, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(data))
+	request, err := http.NewRequestWithContext(ctx, method, address, content)
 	if err != nil {
 		return err
 	}
@@ -244,16 +248,16 @@ func (s *Session) call(ctx context.Context, method, what string, body, reply any
 		return err
 	}
 	defer response.Body.Close()
-	content, err := io.ReadAll(io.LimitReader(response.Body, maxReply))
+	reply, err := io.ReadAll(io.LimitReader(response.Body, maxReply))
 	if err != nil {
 		return err
 	}
 	switch response.StatusCode {
 	case http.StatusOK:
-		if reply == nil {
+		if into == nil {
 			return nil
 		}
-		return json.Unmarshal(content, reply)
+		return json.Unmarshal(reply, into)
 	case http.StatusNoContent:
 		return nil
 	case http.StatusGone:
