@@ -269,10 +269,10 @@ func TestFilesLeftBehind(t *testing.T) {
 }
 
 func TestInventoryString(t *testing.T) {
-	if got := (Inventory{}).String(); !strings.HasPrefix(got, "Nothing is left: 0 instances, 0 registrations, ") {
+	if got := (Inventory{}).String(); !strings.HasPrefix(got, "nothing is left: 0 instances, 0 registrations, ") {
 		t.Errorf("empty: %q", got)
 	}
-	if got := (Inventory{"mounts": {"/x"}}).String(); !strings.HasPrefix(got, "Left behind: ") || !strings.Contains(got, "1 mounts") {
+	if got := (Inventory{"mounts": {"/x"}}).String(); !strings.HasPrefix(got, "left behind: ") || !strings.Contains(got, "1 mounts") {
 		t.Errorf("a mount: %q", got)
 	}
 }

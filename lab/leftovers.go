@@ -240,9 +240,9 @@ func (i Inventory) String() string {
 		counts = append(counts, fmt.Sprintf("%d %s", len(i[kind]), kind))
 		total += len(i[kind])
 	}
-	sentence := "Nothing is left: "
+	sentence := "nothing is left: "
 	if total > 0 {
-		sentence = "Left behind: "
+		sentence = "left behind: "
 	}
 	return sentence + strings.Join(counts, ", ") + "."
 }
