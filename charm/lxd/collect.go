@@ -84,12 +84,13 @@ func endedWell(postJob []byte) bool {
 	return json.Unmarshal(postJob, &left) == nil && left.Status == "normal"
 }
 
-// online is what GitHub's application prints when it has connected.
-var online = []byte("Listening for Jobs")
+// online is what GitHub's application prints when it has connected, in small
+// letters.
+var online = []byte("listening for jobs")
 
 // wasIdle reports whether a runner came online and was then left alone.
 func wasIdle(remains runner.Remains, diag []byte) bool {
-	return remains.PreJob == nil && remains.PostJob == nil && bytes.Contains(diag, online)
+	return remains.PreJob == nil && remains.PostJob == nil && bytes.Contains(bytes.ToLower(diag), online)
 }
 
 // keep writes a log unless it is empty.

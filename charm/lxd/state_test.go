@@ -1,0 +1,217 @@
+package lxd
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/canonical/lxd/shared/api"
+
+	"github-runner/charm/cloudinit"
+	"github-runner/charm/runner"
+)
+
+func TestStatus(t *testing.T) {
+	now := time.Now()
+	started := map[string]string{keyPower: "STOPPED"}
+	young := map[string]string{keyCreated: now.Add(-time.Second).Format(time.RFC3339Nano)}
+	old := map[string]string{keyCreated: now.Add(-time.Hour).Format(time.RFC3339Nano)}
+	for name, test := range map[string]struct {
+		code     api.StatusCode
+		config   map[string]string
+		activity activity
+		wanted   runner.Status
+	}{
+		"running":                       {api.Running, started, "", runner.StatusRunning},
+		"frozen":                        {api.Frozen, started, "", runner.StatusRunning},
+		"starting":                      {api.Starting, started, "", runner.StatusRunning},
+		"stopped after it ran":          {api.Stopped, started, "", runner.StatusStopped},
+		"being deleted":                 {api.Stopped, started, deleting, runner.StatusDeleting},
+		"being deleted while it runs":   {api.Running, started, deleting, runner.StatusDeleting},
+		"being unpacked":                {api.Stopped, old, creating, runner.StatusCreating},
+		"just before its start":         {api.Stopped, young, "", runner.StatusCreating},
+		"its maker died before a start": {api.Stopped, old, "", runner.StatusError},
+		"broken":                        {api.Error, started, "", runner.StatusError},
+	} {
+		instance := api.Instance{StatusCode: test.code, Config: test.config}
+		if got := status(instance, test.activity, now); got != test.wanted {
+			t.Errorf("%s: %s, wanted %s", name, got, test.wanted)
+		}
+	}
+}
+
+func TestWork(t *testing.T) {
+	pre, post := files{cloudinit.PreJobMetricsFile: true}, files{cloudinit.PreJobMetricsFile: true, cloudinit.PostJobMetricsFile: true}
+	for name, test := range map[string]struct {
+		kind   string
+		status runner.Status
+		left   files
+		worker bool
+		wanted runner.Working
+	}{
+		"container, nothing":                  {Container, runner.StatusRunning, nil, false, runner.WorkingNo},
+		"container, worker":                   {Container, runner.StatusRunning, nil, true, runner.WorkingYes},
+		"container, worker and faked end":     {Container, runner.StatusRunning, post, true, runner.WorkingYes},
+		"container, job came":                 {Container, runner.StatusRunning, pre, false, runner.WorkingYes},
+		"container, job ended":                {Container, runner.StatusRunning, post, false, runner.WorkingNo},
+		"container, stopped inside a job":     {Container, runner.StatusStopped, pre, false, runner.WorkingNo},
+		"virtual machine, nothing":            {VirtualMachine, runner.StatusRunning, nil, false, runner.WorkingUnknown},
+		"virtual machine, job came":           {VirtualMachine, runner.StatusRunning, pre, false, runner.WorkingYes},
+		"virtual machine, nothing more to do": {VirtualMachine, runner.StatusRunning, files{cloudinit.RunCompletedFile: true}, false, runner.WorkingNo},
+	} {
+		got := work(api.Instance{Type: test.kind}, runner.Instance{Status: test.status}, test.left, test.worker)
+		if got != test.wanted {
+			t.Errorf("%s: %d, wanted %d", name, got, test.wanted)
+		}
+	}
+}
+
+func TestKinship(t *testing.T) {
+	cloud, err := New(testConfig(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner := cloud.config.Owner
+	other := runner.Owner{ModelUUID: "another", Unit: owner.Unit}
+	tenth := runner.Owner{ModelUUID: owner.ModelUUID, Unit: "tests/10"}
+	mark := func(o runner.Owner) map[string]string {
+		return map[string]string{keyModel: o.ModelUUID, keyUnit: o.Unit}
+	}
+	for name, test := range map[string]struct {
+		instance string
+		config   map[string]string
+		wanted   kinship
+	}{
+		"ours":                             {owner.NewName(), mark(owner), ours},
+		"our name, no metadata":            {owner.NewName(), nil, foreign},
+		"our name, another's metadata":     {owner.NewName(), mark(other), foreign},
+		"another model's unit of our name": {other.NewName(), mark(other), stranger},
+		"another model's name, unmarked":   {other.NewName(), nil, foreign},
+		"unit 10":                          {tenth.NewName(), mark(tenth), stranger},
+		"something else":                   {"database", nil, stranger},
+		"something else with our marks":    {"copy-of-a-runner", mark(owner), stranger},
+	} {
+		if got := cloud.kinship(api.Instance{Name: test.instance, Config: test.config}); got != test.wanted {
+			t.Errorf("%s: %d, wanted %d", name, got, test.wanted)
+		}
+	}
+}
+
+func TestMetadataReadsBack(t *testing.T) {
+	cloud, err := New(testConfig(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	birth := runner.Birth{Name: cloud.config.Owner.NewName(), Scope: runner.Scope{API: "https://a", Path: "b/c"}, RunnerID: 1 << 60}
+	created := time.Now().UTC().Round(0)
+	config := cloud.metadata(runner.Template{Hash: "h"}, birth, created)
+	got := describe(api.Instance{Name: birth.Name, Config: config})
+	wanted := runner.Instance{Name: birth.Name, Scope: birth.Scope, RunnerID: birth.RunnerID, Created: created, Hash: "h"}
+	if got != wanted {
+		t.Errorf("%+v, wanted %+v", got, wanted)
+	}
+	config[keyRunnerID], config[keyCreated] = "x", "yesterday"
+	if got := describe(api.Instance{CreatedAt: created, Config: config}); got.RunnerID != 0 || !got.Created.Equal(created) {
+		t.Errorf("of edited metadata: %+v", got)
+	}
+}
+
+func TestOperations(t *testing.T) {
+	operation := api.Operation{Description: "Deleting instance", Resources: map[string][]string{"instances": {"/1.0/instances/a?project=p", "/1.0/instances/b"}}}
+	if names := instancesOf(operation); len(names) != 2 || names[0] != "a" || names[1] != "b" {
+		t.Errorf("instances %q", names)
+	}
+	for words, wanted := range map[string]activity{"Creating instance": creating, "Starting instance": creating, "Deleting instance": deleting, "Stopping instance": "", "": ""} {
+		if got := activityOf(api.Operation{Description: words}); got != wanted {
+			t.Errorf("%q is %q", words, got)
+		}
+	}
+}
+
+func TestInstanceOfEvents(t *testing.T) {
+	event := `{"type":"lifecycle","metadata":{"action":"instance-started","source":%q}}`
+	for message, wanted := range map[string]string{
+		fmt.Sprintf(event, "/1.0/instances/a-0-ab12"):                   "a-0-ab12",
+		fmt.Sprintf(event, "/1.0/instances/a-0-ab12?project=p"):         "a-0-ab12",
+		fmt.Sprintf(event, "/1.0/instances/a-0-ab12/snapshots/x"):       "a-0-ab12",
+		fmt.Sprintf(event, "/1.0/networks/a-0-ab12"):                    "",
+		`{"type":"operation","metadata":{"source":"/1.0/instances/a"}}`: "",
+		`{"type":"lifecycle","metadata":[]}`:                            "",
+		`torn`:                                                          "",
+	} {
+		if name, ok := instanceOf([]byte(message)); name != wanted || ok != (wanted != "") {
+			t.Errorf("%s is about %q", message, name)
+		}
+	}
+}
+
+func TestClassify(t *testing.T) {
+	for name, test := range map[string]struct {
+		err, wanted error
+	}{
+		"404":           {api.StatusErrorf(http.StatusNotFound, "Instance not found"), runner.ErrNotFound},
+		"409":           {api.StatusErrorf(http.StatusConflict, "exists"), runner.ErrExists},
+		"403":           {api.StatusErrorf(http.StatusForbidden, "not authorized"), runner.ErrForbidden},
+		"503":           {api.StatusErrorf(http.StatusServiceUnavailable, "LXD is shutting down"), runner.ErrUnreachable},
+		"no daemon":     {&url.Error{Op: "Get", Err: errors.New("connection refused")}, runner.ErrUnreachable},
+		"disk full":     {errors.New("write x: no space left on device"), runner.ErrQuota},
+		"no address":    {errors.New("No available IP could not be found"), runner.ErrQuota},
+		"already named": {cannot(api.StatusErrorf(http.StatusNotFound, "x"), "do it"), runner.ErrNotFound},
+	} {
+		if got := classify(test.err); !errors.Is(got, test.wanted) || !errors.Is(got, test.err) {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	if plain := errors.New("anything else"); classify(plain) != plain {
+		t.Error("an unknown error was changed")
+	}
+	if !isBusy(errors.New("Instance is busy running a \"start\" operation")) || isBusy(errors.New("not found")) {
+		t.Error("isBusy")
+	}
+}
+
+func TestWasIdle(t *testing.T) {
+	for name, test := range map[string]struct {
+		remains runner.Remains
+		diag    string
+		wanted  bool
+	}{
+		"idle":               {runner.Remains{}, "2026: Listening for Jobs\n", true},
+		"never online":       {runner.Remains{}, "cannot connect\n", false},
+		"gone within a job":  {runner.Remains{PreJob: []byte("{}")}, "Listening for Jobs", false},
+		"ended without jobs": {runner.Remains{PostJob: []byte("{}")}, "Listening for Jobs", false},
+	} {
+		if got := wasIdle(test.remains, []byte(test.diag)); got != test.wanted {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func TestDistribution(t *testing.T) {
+	for release, wanted := range map[string]string{
+		"NAME=\"Ubuntu\"\nID=ubuntu\nID_LIKE=debian\n": "ubuntu",
+		"VERSION_ID=\"12\"\nID=\"debian\"":             "debian",
+		"":                                             "",
+	} {
+		if got := distribution(release); got != wanted {
+			t.Errorf("%q is %q", release, got)
+		}
+	}
+}
+
+func TestInstallLeavesAloneWhatIsThere(t *testing.T) {
+	cloud, err := New(testConfig(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("LXD_DIR", t.TempDir())
+	if err := cloud.Install(t.Context(), func(step string) { t.Errorf("did %s", step) }); err != nil {
+		t.Error(err)
+	}
+	if err := cloud.Ready(t.Context()); !errors.Is(err, runner.ErrUnreachable) {
+		t.Errorf("a daemon that is not there: %v", err)
+	}
+}
