@@ -246,6 +246,8 @@ func TestFilesLeftBehind(t *testing.T) {
 	}
 	for _, file := range []string{
 		"root/var/log/github-runner-metrics.log",
+		"root/etc/logrotate.d/github-runner-metrics",
+		"root/etc/logrotate.d/another",
 		"root/var/log/github-runner-logs/r1/diag.log",
 		"root/var/lib/full/state.json",
 		"lxd/disks/pool.img",
@@ -259,6 +261,7 @@ func TestFilesLeftBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
+		filepath.Join(dir, "root/etc/logrotate.d/another"),
 		filepath.Join(dir, "root/var/lib/empty"),
 		filepath.Join(dir, "root/var/lib/full/state.json"),
 		filepath.Join(dir, "lxd/disks/pool.img"),

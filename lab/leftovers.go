@@ -30,7 +30,8 @@ func Kinds() []string {
 }
 
 // Leftovers returns what is there now and was not when the lab came up, by
-// kind. Logs are not counted: the charm keeps them on purpose.
+// kind. Logs and their rotation are not counted: the charm keeps them on
+// purpose.
 func (l *Lab) Leftovers(ctx context.Context) (Inventory, error) {
 	data, err := os.ReadFile(inventoryPath(l.Dir))
 	if err != nil {
@@ -163,9 +164,10 @@ func (l *Lab) othersBridges() []string {
 }
 
 // files returns the files and empty folders below the charm's root, but its
-// logs and the folders that every machine has; and LXD's own per thing.
+// logs with their rotation and the folders that every machine has; and LXD's
+// own per thing.
 func (l *Lab) files() ([]string, error) {
-	common := []string{".", "etc", "etc/logrotate.d", "var", "var/lib", "var/log"}
+	common := []string{".", "etc", "etc/logrotate.d", "etc/logrotate.d/github-runner-metrics", "var", "var/lib", "var/log"}
 	var found []string
 	err := filepath.WalkDir(l.Root, func(path string, entry fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -184,7 +186,7 @@ func (l *Lab) files() ([]string, error) {
 			}
 			return nil
 		}
-		if entry.IsDir() && (slices.Contains(common, name) || !isEmptyDir(path)) {
+		if slices.Contains(common, name) || entry.IsDir() && !isEmptyDir(path) {
 			return nil
 		}
 		found = append(found, path)
