@@ -39,6 +39,7 @@ func commands() []command {
 		{name: "up", summary: "Start a lab: GitHub's API, a Juju model and a cloud", run: cmdUp},
 		{name: "down", summary: "End the lab and remove everything that it made", run: cmdDown},
 		{name: "github", summary: "Queue jobs, see what GitHub knows, let it fail", run: cmdGitHub},
+		{name: "cloud", summary: "See the cloud's instances, meddle with them, let it fail", run: cmdCloud},
 		{name: "leftovers", summary: "List what is on this machine and was not before the lab's charms", run: cmdLeftovers},
 		{name: "serve-github", hidden: true, run: cmdServeGitHub},
 		{name: "serve-lxd", hidden: true, run: cmdServeLXD},

@@ -3,7 +3,6 @@ package lxd
 import (
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"time"
 )
@@ -24,16 +23,6 @@ func (s *Server) control() http.Handler {
 		"POST /faults":   s.orderFault,
 		"DELETE /faults": s.orderClear,
 		"POST /restart":  s.orderRestart,
-
-		"POST /instances/{name}/reboot": func(r *http.Request) (any, error) { return nil, s.reboot(r.PathValue("name")) },
-		"POST /instances/{name}/exit":   func(r *http.Request) (any, error) { return nil, s.exit(r.PathValue("name")) },
-		"PUT /instances/{name}/exchange/{file}": func(r *http.Request) (any, error) {
-			content, err := io.ReadAll(io.LimitReader(r.Body, maxBody))
-			if err != nil {
-				return nil, err
-			}
-			return nil, s.write(r.PathValue("name"), r.PathValue("file"), string(content))
-		},
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			result, err := do(r)

@@ -38,6 +38,7 @@ var commands = map[string]func(ctx context.Context, s *Server, i *instance, args
 	"test":      test,
 	"sleep":     sleep,
 	"systemctl": systemctl,
+	"pkill":     pkill,
 }
 
 func (s *Server) postExec(r *http.Request) (answer, error) {
@@ -188,5 +189,19 @@ func systemctl(_ context.Context, s *Server, i *instance, args []string) output 
 	case slices.Contains(args, "is-system-running"):
 		return output{stdout: "running\n"}
 	}
+	return output{}
+}
+
+// pkill knows the processes of the runner application.
+func pkill(_ context.Context, s *Server, i *instance, args []string) output {
+	if !slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "Runner") }) {
+		return output{code: 1}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i.guest == nil {
+		return output{code: 1}
+	}
+	i.guest.kill()
 	return output{}
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -299,33 +298,4 @@ func writtenFile(userData, path string) string {
 		}
 	}
 	return ""
-}
-
-// exit kills the runner application of a guest.
-func (s *Server) exit(name string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	i, err := s.find(name)
-	if err != nil {
-		return err
-	}
-	if i.guest == nil {
-		return refuse(http.StatusBadRequest, "Instance is not running")
-	}
-	i.guest.kill()
-	return nil
-}
-
-// write leaves a file in an instance's exchange folder, as a job might.
-func (s *Server) write(name, file, content string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	i, err := s.find(name)
-	if err != nil {
-		return err
-	}
-	if i.guest == nil || i.guest.exchange == "" {
-		return refuse(http.StatusBadRequest, "Instance does not run, or has no exchange folder")
-	}
-	return writeInto(i.guest.exchange, file, content)
 }

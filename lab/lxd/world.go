@@ -2,6 +2,8 @@ package lxd
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,10 +23,8 @@ import (
 // A network, ACL, pool, profile or image is stored as its API shows it, but
 // for used_by, which is worked out when somebody asks.
 
-// fingerprint is that of the one image.
-const fingerprint = "0b6a1f3c9e5d47728a90c4d1e2f35a6b7c8d9e0f1a2b3c4d5e6f708192a3b4c5"
-
-var imageAliases = []string{"noble", "jammy"}
+// imageReleases are the images that there are at first, by alias.
+var imageReleases = map[string]string{"noble": "24.04", "jammy": "22.04"}
 
 // architecture is this machine's, in LXD's words.
 func architecture() string {
@@ -34,25 +34,24 @@ func architecture() string {
 	return "x86_64"
 }
 
-// firstWorld is what a daemon has that was never used, but for the image.
+// firstWorld is what a daemon has that was never used, but for the images.
 func (s *Server) firstWorld() {
 	now := time.Now().UTC()
 	s.profiles["default"] = &api.Profile{
 		Name: "default", Description: "Default LXD profile",
 		Config: map[string]string{}, Devices: devices{},
 	}
-	image := &api.Image{
-		Fingerprint: fingerprint, Filename: "rootfs.squashfs", Size: 76419271, Type: "container",
-		Architecture: architecture(), CreatedAt: now, UploadedAt: now,
-		Profiles: []string{"default"},
-		Properties: map[string]string{
-			"description": "lab runner image", "os": "debian", "release": "bookworm",
-		},
+	for alias, release := range imageReleases {
+		sum := sha256.Sum256([]byte(alias))
+		image := &api.Image{
+			Fingerprint: hex.EncodeToString(sum[:]), Filename: "rootfs.squashfs", Size: 76419271, Type: "container",
+			Architecture: architecture(), CreatedAt: now, UploadedAt: now,
+			Profiles:   []string{"default"},
+			Aliases:    []api.ImageAlias{{Name: alias}},
+			Properties: map[string]string{"description": "lab runner image", "os": "ubuntu", "release": release},
+		}
+		s.images[image.Fingerprint] = image
 	}
-	for _, alias := range imageAliases {
-		image.Aliases = append(image.Aliases, api.ImageAlias{Name: alias})
-	}
-	s.images[fingerprint] = image
 }
 
 // The folders of the stored state.
