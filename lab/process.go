@@ -78,7 +78,7 @@ type spawn struct {
 // from its first moment.
 func (l *Lab) start(ctx context.Context, s spawn) error {
 	logPath := filepath.Join(l.LogDir(), s.name+".log")
-	logFile, err := os.OpenFile(logPath, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND, 0o644)
+	logFile, err := os.OpenFile(logPath, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return fmt.Errorf("cannot start %s: %w", s.name, err)
 	}
