@@ -68,29 +68,25 @@ func (m *Memory) overcome(kinds ...string) {
 	}
 }
 
-// braked returns the setback that holds creating back the longest, if any.
-func (m *Memory) braked(now time.Time) (Setback, bool) {
-	var longest Setback
+// lastSetback returns the setback that holds creating back the longest, if any.
+func (m *Memory) lastSetback() (last Setback, any bool) {
 	for _, s := range m.Setbacks {
-		if s.Until.After(now) && s.Until.After(longest.Until) {
-			longest = s
+		if !any || s.Until.After(last.Until) {
+			last, any = s, true
 		}
 	}
-	return longest, longest.Count > 0
+	return last, any
 }
 
 // allowance is how many runners may be created now, while so many others have
 // yet to show that runners can start.
 func (m *Memory) allowance(missing, unproven int, now time.Time) int {
-	if _, held := m.braked(now); held {
-		return 0
-	}
-	if len(m.Setbacks) == 0 {
+	setback, any := m.lastSetback()
+	switch {
+	case !any:
 		return missing
-	}
-	// A probe: nobody else while one is on its way.
-	if unproven > 0 {
+	case setback.Until.After(now), unproven > 0:
 		return 0
 	}
-	return min(missing, 1)
+	return min(missing, 1) // a probe
 }

@@ -114,6 +114,7 @@ type reconcile struct {
 	born        map[string]bool
 	tried       map[string]bool // what was done to whom in this run, done once
 	held        bool            // no more creating in this run
+	setback     map[string]bool // kinds of failures that this run has counted
 	first       bool
 	result      Result
 	failures    []error
@@ -121,7 +122,7 @@ type reconcile struct {
 }
 
 func (m *Manager) begin(ctx context.Context, want Want, wait bool) *reconcile {
-	r := &reconcile{Manager: m, want: want, wait: wait, born: map[string]bool{}, tried: map[string]bool{}, first: true}
+	r := &reconcile{Manager: m, want: want, wait: wait, born: map[string]bool{}, tried: map[string]bool{}, setback: map[string]bool{}, first: true}
 	r.result.Wanted = want.Count
 	r.template = Template{Want: want}
 	if want.Count > 0 {
@@ -197,6 +198,10 @@ func (r *reconcile) judge(world World) {
 			}
 		}
 		r.arrived(runner, before, world.Now)
+		if runner.FailedStart {
+			// Now, so that this round's plan knows.
+			r.setBack(failStart, runner.Name+" did not start", world.Now)
+		}
 		if runner.Proven && runner.Hash == r.template.Hash {
 			r.memory.overcome(failStart)
 		}
@@ -228,8 +233,8 @@ func (r *reconcile) arrived(runner Info, before Memory, now time.Time) {
 // heldBack is the error of a run that created fewer than it should, because of
 // what went wrong in runs before.
 func (r *reconcile) heldBack() error {
-	setback, held := r.memory.braked(time.Now())
-	if !held || len(r.failures) > 0 || r.view.counted() >= r.want.Count {
+	setback, any := r.memory.lastSetback()
+	if !any || len(r.failures) > 0 || r.view.counted() >= r.want.Count {
 		return nil
 	}
 	return Trouble{Advice: setback.Reason, Err: ErrBackingOff}
@@ -297,7 +302,9 @@ func (r *reconcile) pause(ctx context.Context, longest time.Duration) error {
 
 func (r *reconcile) finish() Result {
 	r.result.Warnings = r.warnings()
-	r.result.Held, _ = r.memory.braked(time.Now())
+	if setback, any := r.memory.lastSetback(); any && setback.Until.After(time.Now()) {
+		r.result.Held = setback
+	}
 	return r.result
 }
 

@@ -348,6 +348,34 @@ func TestFailedCreateLeavesNothing(t *testing.T) {
 	}
 }
 
+func TestCreatesThatAreCalledOffAreNoSetback(t *testing.T) {
+	onEachCloud(t, func(f *fleet) {
+		f.cloud.AddFault(slowcloud.Fault{Method: "Create", Hangs: true})
+		ctx, cancel := context.WithTimeout(f.Context(), time.Minute)
+		defer cancel()
+		f.manager.Reconcile(ctx, f.want, true)
+		if len(f.memory.Setbacks) != 0 {
+			f.Errorf("setbacks: %v", f.memory.Setbacks)
+		}
+		if names := f.github.names(); len(names) != 0 {
+			f.Errorf("left registered: %v", names)
+		}
+	})
+}
+
+func TestFailuresSideBySideAreOneSetback(t *testing.T) {
+	onEachCloud(t, func(f *fleet) {
+		f.cloud.AddFault(slowcloud.Fault{Method: "Create", Err: runner.ErrQuota, Times: 3})
+		f.manager.Reconcile(f.Context(), f.want, true)
+		for kind, setback := range f.memory.Setbacks {
+			if setback.Count != 1 {
+				f.Errorf("%s counts %d", kind, setback.Count)
+			}
+		}
+		f.reconcile()
+	})
+}
+
 func TestOrphansAreSwept(t *testing.T) {
 	onEachCloud(t, func(f *fleet) {
 		_, _, err := f.github.Register(f.Context(), home, runner.Request{Name: owner.NewName()})

@@ -114,7 +114,7 @@ func TestBackOffDoublesUpToItsLimit(t *testing.T) {
 		t.Errorf("seconds to wait after each failure (-want +got):\n%s", diff)
 	}
 	memory.overcome(failQuota)
-	if _, held := memory.braked(epoch); held || memory.allowance(3, 0, epoch) != 3 {
+	if _, any := memory.lastSetback(); any || memory.allowance(3, 0, epoch) != 3 {
 		t.Error("a success does not let the brake go")
 	}
 }

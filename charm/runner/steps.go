@@ -45,7 +45,7 @@ func (r *reconcile) carryOut(ctx context.Context, step Step) {
 	switch step.Do {
 	case DoCreate:
 		name, err = r.create(ctx)
-		r.created(name, err)
+		r.created(ctx, name, err)
 	case DoRelease:
 		name, err = step.Runner.Name, r.release(ctx, step.Runner)
 	case DoRemove:
@@ -107,8 +107,29 @@ func (r *reconcile) create(ctx context.Context) (string, error) {
 	return name, err
 }
 
-// created notes how a create went.
-func (r *reconcile) created(name string, err error) {
+// fails notes, with the notes held, that creating has failed, and ends it for
+// this run.
+func (r *reconcile) fails(kind, reason string, err error) {
+	r.held = true
+	r.failures = append(r.failures, err)
+	r.setBack(kind, reason, time.Now())
+}
+
+// setBack remembers a failure. What began side by side and failed together is
+// one failure: each run counts each kind once.
+func (r *reconcile) setBack(kind, reason string, now time.Time) {
+	if !r.setback[kind] {
+		r.setback[kind] = true
+		r.memory.fail(kind, reason, now)
+		return
+	}
+	setback := r.memory.Setbacks[kind]
+	setback.Reason = reason
+	r.memory.Setbacks[kind] = setback
+}
+
+// created notes how a create went. One that was called off is no failure.
+func (r *reconcile) created(ctx context.Context, name string, err error) {
 	r.note(func() {
 		if err == nil {
 			r.born[name] = true
@@ -117,10 +138,9 @@ func (r *reconcile) created(name string, err error) {
 			r.memory.overcome(failQuota, failNotFound, failUnauthorized, failTransient)
 			return
 		}
-		// In one reconcile the first failure ends the creating.
-		r.held = true
-		r.memory.fail(failureKind(err), err.Error(), time.Now())
-		r.failures = append(r.failures, fmt.Errorf("cannot create a runner: %w", err))
+		if ctx.Err() == nil {
+			r.fails(failureKind(err), err.Error(), fmt.Errorf("cannot create a runner: %w", err))
+		}
 	})
 }
 
@@ -152,9 +172,7 @@ func (r *reconcile) startFailed(runner Info, remains Remains, how string) {
 		reason += "; it left: " + remains.LastLines
 	}
 	r.note(func() {
-		r.held = true
-		r.memory.fail(failStart, reason, time.Now())
-		r.failures = append(r.failures, Trouble{Advice: reason, Err: ErrFailedStart})
+		r.fails(failStart, reason, Trouble{Advice: reason, Err: ErrFailedStart})
 	})
 }
 
