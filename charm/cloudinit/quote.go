@@ -1,6 +1,7 @@
 package cloudinit
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -8,7 +9,7 @@ import (
 // shell quotes a value as one word of a POSIX shell, whatever is in it.
 func shell(value string) (string, error) {
 	if strings.ContainsRune(value, 0) {
-		return "", fmt.Errorf("cannot hand %q to a shell: it has a NUL character", value)
+		return "", errors.New("cannot hand a value with a NUL character to a shell")
 	}
 	return "'" + strings.ReplaceAll(value, "'", `'\''`) + "'", nil
 }
@@ -27,17 +28,18 @@ var systemdEscapes = strings.NewReplacer(
 // systemd quotes a value as one word of Environment= in a unit file.
 func systemd(value string) (string, error) {
 	if strings.ContainsRune(value, 0) {
-		return "", fmt.Errorf("cannot put %q into a systemd unit: it has a NUL character", value)
+		return "", errors.New("cannot put a value with a NUL character into a systemd unit")
 	}
 	return `"` + systemdEscapes.Replace(value) + `"`, nil
 }
 
-// envFile returns the value for a line of the runner application's .env file or
-// of /etc/environment. Both take everything up to the line's end as it is, and
-// have no way to write a line break.
-func envFile(value string) (string, error) {
+// envLine returns a line of the runner application's .env file or of
+// /etc/environment. Both take everything up to the line's end as it is, and have
+// no way to write a line break. The error names the variable only: its value may
+// hold a password.
+func envLine(name, value string) (string, error) {
 	if strings.ContainsAny(value, "\n\r\x00") {
-		return "", fmt.Errorf("cannot put %q into an environment file: it has more than one line", value)
+		return "", fmt.Errorf("cannot put %s into an environment file: its value has more than one line", name)
 	}
-	return value, nil
+	return name + "=" + value, nil
 }

@@ -62,14 +62,14 @@ func TestSystemdQuotesForARealSystemd(t *testing.T) {
 	}
 }
 
-func TestEnvFileRefusesLines(t *testing.T) {
+func TestEnvLineRefusesLines(t *testing.T) {
 	oneLine, _, _ := strings.Cut(hostile, "\n")
-	if value, err := envFile(oneLine); err != nil || value != oneLine {
-		t.Errorf("envFile(%q) = %q, %v", oneLine, value, err)
+	if line, err := envLine("A", oneLine); err != nil || line != "A="+oneLine {
+		t.Errorf("envLine(%q) = %q, %v", oneLine, line, err)
 	}
-	for _, value := range []string{hostile, "a\rb", "a\x00b"} {
-		if _, err := envFile(value); err == nil {
-			t.Errorf("envFile took %q", value)
+	for _, value := range []string{hostile, "secret\rb", "secret\x00b"} {
+		if _, err := envLine("A", value); err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("envLine(%q): %v", value, err)
 		}
 	}
 }

@@ -25,7 +25,10 @@ func UserData(machine Machine) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot render the user-data of %s: %w", machine.Name, err)
 	}
-	body, err := yaml.Marshal(document{
+	result := bytes.NewBufferString("#cloud-config\n")
+	encoder := yaml.NewEncoder(result)
+	encoder.SetIndent(2)
+	err = encoder.Encode(document{
 		ManageEtcHosts: true,
 		InitModules:    initModules,
 		ConfigModules:  []string{},
@@ -36,12 +39,11 @@ func UserData(machine Machine) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot render the user-data of %s: %w", machine.Name, err)
 	}
-	result := append([]byte("#cloud-config\n"), body...)
-	if len(result) > MaxSize {
+	if result.Len() > MaxSize {
 		name, size := machine.largestInput()
-		return nil, fmt.Errorf("cannot render the user-data of %s: it has %d bytes and at most %d fit; the largest part is %s with %d bytes", machine.Name, len(result), MaxSize, name, size)
+		return nil, fmt.Errorf("cannot render the user-data of %s: it has %d bytes and at most %d fit; the largest part is %s with %d bytes", machine.Name, result.Len(), MaxSize, name, size)
 	}
-	return result, nil
+	return result.Bytes(), nil
 }
 
 // document is the part of cloud-init's configuration that runners use. The
@@ -86,7 +88,7 @@ type variable struct {
 // files are all files that the machine starts with.
 func (m Machine) files() ([]file, error) {
 	values := m.values()
-	templates := template.New("").Funcs(template.FuncMap{"shell": shell, "systemd": systemd, "envFile": envFile, "lower": strings.ToLower})
+	templates := template.New("").Funcs(template.FuncMap{"shell": shell, "systemd": systemd, "envLine": envLine, "lower": strings.ToLower})
 	templates, err := templates.ParseFS(templateFiles, "templates/*.tmpl")
 	if err != nil {
 		return nil, err

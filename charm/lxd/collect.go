@@ -37,10 +37,10 @@ func (c *Cloud) Collect(ctx context.Context, name, dir string) (runner.Remains, 
 	}
 	left := c.exchange(name)
 	remains := runner.Remains{
-		PreJob:  c.readLeft(left, cloudinit.PreJobMetricsFile, maxMetricsFile),
-		PostJob: c.readLeft(left, cloudinit.PostJobMetricsFile, maxMetricsFile),
+		PreJob:  c.known(left.read(cloudinit.PreJobMetricsFile, maxMetricsFile)),
+		PostJob: c.known(left.read(cloudinit.PostJobMetricsFile, maxMetricsFile)),
 	}
-	diag := c.readLeft(left, cloudinit.DiagFile, maxDiagFile)
+	diag := c.known(left.readEnd(cloudinit.DiagFile, maxDiagFile))
 	if endedWell(remains.PostJob) || wasIdle(remains, diag) {
 		return remains, nil
 	}
@@ -67,11 +67,11 @@ func (c *Cloud) Collect(ctx context.Context, name, dir string) (runner.Remains, 
 	return remains, nil
 }
 
-// readLeft returns a file of the exchange folder, or nil.
-func (c *Cloud) readLeft(left exchange, name string, limit int64) []byte {
-	content, err := left.read(name, limit)
+// known passes on what could be read of what a runner left, and logs why nothing
+// could.
+func (c *Cloud) known(content []byte, err error) []byte {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		c.log.WithField("runner", left.name).WithError(err).Warn("what the runner left is ignored")
+		c.log.WithError(err).Warn("what a runner left is ignored")
 	}
 	return content
 }

@@ -40,9 +40,6 @@ const (
 	containerBoot    = 3 * time.Minute
 	virtualBoot      = 10 * time.Minute
 	neverStartedTime = 30 * time.Second
-	// forever is longer than any process of ours lives: connections for events
-	// end with their context.
-	forever = 10 * 365 * 24 * time.Hour
 )
 
 // Config is all that a Cloud must be told.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/canonical/lxd/shared/api"
@@ -63,20 +62,17 @@ func (c *Cloud) tryDelete(server server, name string) error {
 	if c.kinship(*instance) != ours {
 		return errors.New("it lacks this unit's metadata: somebody else made it")
 	}
+	var stopping error
 	if instance.StatusCode != api.Stopped {
-		if err := server.power(name, "stop"); err != nil && !isStopped(err) && !errors.Is(err, runner.ErrNotFound) {
-			return err
-		}
+		// It may have stopped by itself meanwhile, or be broken so that it can't
+		// be stopped: the deletion decides.
+		stopping = server.power(name, "stop")
 	}
-	if err := server.change(http.MethodDelete, apiPath("instances", name), nil, ""); err != nil && !errors.Is(err, runner.ErrNotFound) {
-		return err
+	deletion := ignoreMissing(server.change(http.MethodDelete, apiPath("instances", name), nil, ""))
+	if deletion == nil {
+		return nil
 	}
-	return nil
-}
-
-// isStopped reports whether a stop was refused because there was nothing to do.
-func isStopped(err error) bool {
-	return strings.Contains(strings.ToLower(err.Error()), "already stopped") || strings.Contains(strings.ToLower(err.Error()), "is not running")
+	return errors.Join(stopping, deletion)
 }
 
 // awaitIdle waits until something has happened to the instance.

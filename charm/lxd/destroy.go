@@ -50,7 +50,7 @@ func (c *Cloud) Destroy(ctx context.Context) error {
 		return err
 	}
 	if err := os.Remove(c.config.ExchangeDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("cannot remove the folder for exchange with runners: %w", err)
+		c.log.WithError(err).Warn("the folder for exchange with runners holds something else")
 	}
 	return nil
 }

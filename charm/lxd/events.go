@@ -15,21 +15,18 @@ import (
 // It is an event connection of its own, and not the client's shared one, which
 // stays open for a minute after its last use.
 func (c *Cloud) events(ctx context.Context, wanted func(name string) bool) (<-chan struct{}, error) {
-	// The connection lives as long as ctx: no deadline of a single call.
-	server, cancel, err := c.connect(ctx, forever)
+	server, err := c.bind(ctx)
 	if err != nil {
 		return nil, err
 	}
 	connection, err := server.RawWebsocket("/events?type=lifecycle")
 	if err != nil {
-		cancel()
 		return nil, fmt.Errorf("cannot watch LXD's events: %w", classify(err))
 	}
 	changed := make(chan struct{}, 1)
-	stop := context.AfterFunc(server.ctx, func() { connection.Close() })
+	stop := context.AfterFunc(ctx, func() { connection.Close() })
 	go func() {
 		defer close(changed)
-		defer cancel()
 		defer stop()
 		defer connection.Close()
 		for {

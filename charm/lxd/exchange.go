@@ -52,7 +52,7 @@ func (e exchange) make() (plain bool, err error) {
 		return false, err
 	}
 	err = unix.Mount("github-runner", e.path(), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, exchangeOptions)
-	if errors.Is(err, unix.EPERM) {
+	if errors.Is(err, fs.ErrPermission) {
 		return true, os.Chmod(e.path(), 0o777|fs.ModeSticky)
 	}
 	if err != nil {
@@ -129,32 +129,56 @@ var knownFiles = map[string]bool{
 // errTooLarge is the error of a file that is larger than its bound.
 var errTooLarge = errors.New("too large")
 
-// read returns the content of a file of at most limit bytes. It never blocks and
-// never leaves the folder, whatever lies under the name.
-func (e exchange) read(name string, limit int64) ([]byte, error) {
+// open opens a regular file. It never blocks and never leaves the folder,
+// whatever lies under the name.
+func (e exchange) open(name string) (*os.File, error) {
 	root, err := os.OpenRoot(e.path())
 	if err != nil {
-		return nil, fmt.Errorf("cannot open the exchange folder of %s: %w", e.name, err)
+		return nil, err
 	}
 	defer root.Close()
 	file, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read what %s left: %w", e.name, err)
+		return nil, err
 	}
-	defer file.Close()
 	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no regular file", name)
+	}
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
+// read returns the content of a file of at most limit bytes.
+func (e exchange) read(name string, limit int64) ([]byte, error) {
+	file, err := e.open(name)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read what %s left: %w", e.name, err)
 	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("cannot read what %s left: %s is no regular file", e.name, name)
-	}
+	defer file.Close()
 	content, err := io.ReadAll(io.LimitReader(file, limit+1))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read what %s left: %w", e.name, err)
 	}
 	if int64(len(content)) > limit {
 		return nil, fmt.Errorf("cannot read what %s left: %s is %w: it has more than %d bytes", e.name, name, errTooLarge, limit)
+	}
+	return content, nil
+}
+
+// readEnd returns the last bytes of a file, at most limit of them.
+func (e exchange) readEnd(name string, limit int) ([]byte, error) {
+	file, err := e.open(name)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read what %s left: %w", e.name, err)
+	}
+	defer file.Close()
+	content, err := tail(file, limit)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read what %s left: %w", e.name, err)
 	}
 	return content, nil
 }

@@ -52,6 +52,12 @@ func TestReadRefusesWhatIsNoFile(t *testing.T) {
 	if _, err := e.read(cloudinit.DiagFile, maxDiagFile); !errors.Is(err, errTooLarge) {
 		t.Errorf("10 MB: %v", err)
 	}
+	if content, err := e.readEnd(cloudinit.DiagFile, maxDiagFile); err != nil || len(content) != maxDiagFile {
+		t.Errorf("the end of 10 MB: %d bytes, %v", len(content), err)
+	}
+	if _, err := e.readEnd(cloudinit.PreJobMetricsFile, maxDiagFile); err == nil {
+		t.Error("the end of a pipe was read")
+	}
 }
 
 func TestReadTakesWhatFits(t *testing.T) {

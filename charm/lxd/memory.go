@@ -35,7 +35,7 @@ func mountMemory(dir string, size int64) error {
 	}
 	// Root in a container is nobody on the host, and must get to its files.
 	err = unix.Mount("github-runner", dir, "tmpfs", flags, fmt.Sprintf("size=%d,mode=0711", size))
-	if errors.Is(err, unix.EPERM) {
+	if errors.Is(err, fs.ErrPermission) {
 		return runner.Trouble{Advice: "runner-storage=memory needs root: set runner-storage=juju-storage", Err: err}
 	}
 	if err != nil {

@@ -44,6 +44,9 @@ func (c *Cloud) memoryDir() string {
 // ensurePool makes the pool if it is not there, refuses to leave one of another
 // kind while runners live on it, and removes those of the unit that are empty.
 func (c *Cloud) ensurePool(server server, count int) error {
+	if err := c.checkSpace(count); err != nil {
+		return err
+	}
 	pools, err := server.GetStoragePools()
 	if err != nil {
 		return cannot(err, "list LXD's storage pools")
@@ -169,4 +172,33 @@ func (c *Cloud) deletePool(server server, name string) error {
 		return unmountMemory(c.memoryDir())
 	}
 	return nil
+}
+
+// checkSpace refuses storage of the unit's own that could not hold the disks of
+// all runners.
+func (c *Cloud) checkSpace(count int) error {
+	needed := c.config.Disk * int64(count)
+	var total int64
+	switch {
+	case c.config.StorageKind == MemoryStorage:
+		var machine unix.Sysinfo_t
+		if err := unix.Sysinfo(&machine); err != nil {
+			return fmt.Errorf("cannot find out how much memory this machine has: %w", err)
+		}
+		total = int64(machine.Totalram) * int64(machine.Unit)
+	case c.config.StoragePath != "":
+		var space unix.Statfs_t
+		if err := unix.Statfs(c.config.StoragePath, &space); err != nil {
+			return fmt.Errorf("cannot find out how much space the storage at %s has: %w", c.config.StoragePath, err)
+		}
+		total = int64(space.Blocks) * space.Bsize
+	default:
+		return nil
+	}
+	if needed <= total {
+		return nil
+	}
+	return runner.Trouble{
+		Advice: fmt.Sprintf("%d runners with disks of %d MiB need %d MiB of storage, there are %d MiB: lower virtual-machines or vm-disk", count, c.config.Disk>>20, needed>>20, total>>20),
+	}
 }

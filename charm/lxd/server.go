@@ -55,10 +55,20 @@ type server struct {
 }
 
 // connect returns a server whose calls all end with ctx, or after the deadline
-// at the latest. The socket is dialled anew for each call, so that a daemon that
-// restarted meanwhile is simply found again.
+// at the latest.
 func (c *Cloud) connect(ctx context.Context, deadline time.Duration) (server, context.CancelFunc, error) {
 	ctx, cancel := context.WithTimeout(ctx, deadline)
+	server, err := c.bind(ctx)
+	if err != nil {
+		cancel()
+	}
+	return server, cancel, err
+}
+
+// bind returns a server whose calls all end with ctx. The socket is dialled anew
+// for each of them, so that a daemon that restarted meanwhile is simply found
+// again.
+func (c *Cloud) bind(ctx context.Context) (server, error) {
 	client, err := lxd.ConnectLXDUnixWithContext(ctx, c.config.socket(), &lxd.ConnectionArgs{
 		UserAgent:     "github-runner",
 		SkipGetServer: true,
@@ -67,10 +77,9 @@ func (c *Cloud) connect(ctx context.Context, deadline time.Duration) (server, co
 		},
 	})
 	if err != nil {
-		cancel()
-		return server{}, nil, fmt.Errorf("cannot use LXD at %s: %w", c.config.socket(), err)
+		return server{}, fmt.Errorf("cannot use LXD at %s: %w", c.config.socket(), err)
 	}
-	return server{instances: client, surroundings: client, writer: client, ctx: ctx}, cancel, nil
+	return server{instances: client, surroundings: client, writer: client, ctx: ctx}, nil
 }
 
 // boundTransport ties every request to one context: some of the client's calls

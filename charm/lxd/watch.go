@@ -26,19 +26,19 @@ func (c *Cloud) Watch(ctx context.Context) (<-chan struct{}, error) {
 		cancel()
 		return nil, err
 	}
+	c.watchFolders(watcher)
 	changed := make(chan struct{}, 1)
 	go func() {
 		defer close(changed)
 		defer cancel()
 		for {
-			// A folder is watched once its tmpfs is there, which is before its
-			// instance is.
-			c.watchFolders(watcher)
 			select {
 			case _, ok := <-lifecycle:
 				if !ok {
 					return
 				}
+				// A new instance has a new folder, whose tmpfs was there first.
+				c.watchFolders(watcher)
 				notify(changed)
 			case _, ok := <-watcher.changed:
 				if !ok {
