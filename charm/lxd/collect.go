@@ -144,15 +144,15 @@ func tail(r io.Reader, limit int) ([]byte, error) {
 // valid text without control characters.
 func lastLines(logs ...[]byte) string {
 	for _, log := range logs {
-		log = bytes.TrimSpace(log)
-		if len(log) == 0 {
-			continue
-		}
+		log = bytes.TrimRight(log, "\x00 \r\n\t")
 		log = log[max(0, len(log)-maxLastLines):]
 		for len(log) > 0 && !utf8.RuneStart(log[0]) {
 			log = log[1:]
 		}
-		return strings.Map(printable, strings.ToValidUTF8(string(log), "?"))
+		lines := strings.TrimSpace(strings.Map(printable, strings.ToValidUTF8(string(log), "?")))
+		if lines != "" {
+			return lines
+		}
 	}
 	return ""
 }
