@@ -10,6 +10,8 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 # The charm's version; without git it is unknown.
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 CHARMS := github-runner_amd64.charm github-runner_arm64.charm
+NATIVE := github-runner_$(if $(filter aarch64,$(shell uname -m)),arm64,amd64).charm
+PROGRAMS := bin/github-runner bin/lab bin/packcharm
 
 .PHONY: help setup build charm test check demo bench clean bin/application FORCE
 .DEFAULT_GOAL := help
@@ -36,7 +38,7 @@ check: ## gofmt, vet and staticcheck
 	cd tools && ./with-go.sh go build -o ../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
 	$(WITH_GO) bin/staticcheck ./...
 
-demo: setup build charm ## Show the charm's main story, on real LXD where it can run
+demo: setup build $(NATIVE) ## Show the charm's main story, on real LXD where it can run
 	@demo/demo.sh
 
 bench: setup build ## Measure start-up, reconciliation and update-status
@@ -46,7 +48,7 @@ clean: ## Remove what was built ('bin/lab down' removes a lab)
 	rm -rf bin .tools $(CHARMS)
 
 # Go knows best what is up to date.
-bin/%: FORCE
+$(PROGRAMS): bin/%: FORCE
 	$(GO) build -trimpath -buildvcs=false -o $@ ./cmd/$*
 
 # What the lab's GitHub offers for download.
