@@ -9,6 +9,7 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 # The charm's version; without git it is unknown.
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+BUILD := build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 CHARMS := github-runner_amd64.charm github-runner_arm64.charm
 NATIVE := github-runner_$(if $(filter aarch64,$(shell uname -m)),arm64,amd64).charm
 PROGRAMS := bin/github-runner bin/lab bin/packcharm
@@ -49,12 +50,12 @@ clean: ## Remove what was built ('bin/lab down' removes a lab)
 
 # Go knows best what is up to date.
 $(PROGRAMS): bin/%: FORCE
-	$(GO) build -trimpath -buildvcs=false -o $@ ./cmd/$*
+	$(GO) $(BUILD) -o $@ ./cmd/$*
 
 # What the lab's GitHub offers for download.
 bin/application: bin/lab FORCE
 	$(WITH_GO) bin/lab pack-application --output bin
 
 github-runner_%.charm: bin/packcharm FORCE
-	GOOS=linux GOARCH=$* $(GO) build -trimpath -buildvcs=false -ldflags '-s -w' -o bin/$*/github-runner ./cmd/github-runner
+	GOOS=linux GOARCH=$* $(GO) $(BUILD) -o bin/$*/github-runner ./cmd/github-runner
 	$(WITH_GO) bin/packcharm --binary bin/$*/github-runner --version $(VERSION)
