@@ -125,9 +125,14 @@ func (s *Server) checkRule(rule api.NetworkACLRule) error {
 	if !slices.Contains([]string{"", "icmp4", "icmp6", "tcp", "udp"}, rule.Protocol) {
 		return says("Protocol must be one of: icmp4, icmp6, tcp, udp")
 	}
-	hasPorts := rule.SourcePort != "" || rule.DestinationPort != ""
-	if hasPorts && rule.Protocol != "tcp" && rule.Protocol != "udp" {
-		return says("Ports can only be used with TCP or UDP protocol")
+	for which, ports := range map[string]string{"Source": rule.SourcePort, "Destination": rule.DestinationPort} {
+		switch {
+		case ports == "" || rule.Protocol == "tcp" || rule.Protocol == "udp":
+		case rule.Protocol == "":
+			return says("%s port cannot be used without specifying protocol", which)
+		default:
+			return says("%s port cannot be used with %q protocol", which, rule.Protocol)
+		}
 	}
 	for _, p := range words(rule.SourcePort + "," + rule.DestinationPort) {
 		if !port.MatchString(p) {

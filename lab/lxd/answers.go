@@ -125,6 +125,29 @@ func writeRaw(w http.ResponseWriter, elements [][]byte) {
 	_, _ = io.WriteString(w, parts[1])
 }
 
+// without is a value as JSON without some keys: those that servers of 5.0 do
+// not know and the client's types have.
+func without(value any, keys ...string) (map[string]any, error) {
+	encoded, err := json.Marshal(value)
+	if err != nil {
+		return nil, err
+	}
+	var decoded map[string]any
+	if err := json.Unmarshal(encoded, &decoded); err != nil {
+		return nil, err
+	}
+	for _, key := range keys {
+		inner := decoded
+		outer, rest, nested := strings.Cut(key, ".")
+		if nested {
+			inner, _ = decoded[outer].(map[string]any)
+			outer = rest
+		}
+		delete(inner, outer)
+	}
+	return decoded, nil
+}
+
 // etag hashes what a client may change.
 func etag(content any) string {
 	encoded, err := json.Marshal(content)

@@ -32,10 +32,19 @@ func (s *Server) findImage(prefix string) (*api.Image, error) {
 	return nil, notFound("Image")
 }
 
+// showImage is an image as servers of 5.0 show it.
+func showImage(image *api.Image) any {
+	shown, err := without(image, "project")
+	if err != nil {
+		return image
+	}
+	return shown
+}
+
 func (s *Server) getImages(r *http.Request) (answer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return list("/1.0/images", s.images, recursion(r) == "1", func(i *api.Image) any { return i }), nil
+	return list("/1.0/images", s.images, recursion(r) == "1", showImage), nil
 }
 
 func (s *Server) getImage(r *http.Request) (answer, error) {
@@ -45,7 +54,7 @@ func (s *Server) getImage(r *http.Request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return answer{metadata: image, etag: []any{image.Public, image.AutoUpdate, image.Properties}}, nil
+	return answer{metadata: showImage(image), etag: []any{image.Public, image.AutoUpdate, image.Properties}}, nil
 }
 
 func (s *Server) deleteImage(r *http.Request) (answer, error) {

@@ -51,7 +51,8 @@ func (s *Server) getServer(*http.Request) (answer, error) {
 			LXCFeatures:        map[string]string{"cgroup2": "true"},
 		},
 	}
-	return answer{metadata: server, etag: server.Config}, nil
+	shown, err := without(server, "auth_user_name", "auth_user_method", "environment.instance_types", "environment.server_lts")
+	return answer{metadata: shown, etag: server.Config}, err
 }
 
 func (s *Server) putServer(r *http.Request) (answer, error) {

@@ -138,10 +138,26 @@ func (i *instance) state() api.InstanceState {
 	return state
 }
 
-// full is the instance with its state: recursion=2.
-func (i *instance) full(s *Server) api.InstanceFull {
+// shownState is the state as servers of 5.0 show it.
+func (i *instance) shownState() any {
 	state := i.state()
-	return api.InstanceFull{Instance: i.show(s), State: &state}
+	shown, err := without(state, "memory.total")
+	if err != nil {
+		return state
+	}
+	return shown
+}
+
+// fullInstance is an instance with its state: recursion=2.
+type fullInstance struct {
+	api.Instance
+	Backups   []api.InstanceBackup   `json:"backups"`
+	State     any                    `json:"state"`
+	Snapshots []api.InstanceSnapshot `json:"snapshots"`
+}
+
+func (i *instance) full(s *Server) fullInstance {
+	return fullInstance{Instance: i.show(s), State: i.shownState()}
 }
 
 // resources are the paths of what an operation on an instance is about.

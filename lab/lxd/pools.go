@@ -244,6 +244,15 @@ func (s *Server) showVolumes(pool string) map[string]api.StorageVolume {
 	return all
 }
 
+// showVolume is a volume as servers of 5.0 show it.
+func showVolume(volume api.StorageVolume) any {
+	shown, err := without(volume, "pool")
+	if err != nil {
+		return volume
+	}
+	return shown
+}
+
 func (s *Server) getVolumes(r *http.Request) (answer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -261,7 +270,7 @@ func (s *Server) getVolumes(r *http.Request) (answer, error) {
 		slices.Sort(paths)
 		return answer{metadata: paths}, nil
 	}
-	return list(base, volumes, true, func(v api.StorageVolume) any { return v }), nil
+	return list(base, volumes, true, showVolume), nil
 }
 
 func (s *Server) getVolume(r *http.Request) (answer, error) {
@@ -279,7 +288,7 @@ func (s *Server) getVolume(r *http.Request) (answer, error) {
 	if !ok {
 		return answer{}, notFound("Storage pool volume")
 	}
-	return answer{metadata: v, etag: v.Config}, nil
+	return answer{metadata: showVolume(v), etag: v.Config}, nil
 }
 
 func (s *Server) postVolumes(r *http.Request) (answer, error) {

@@ -15,7 +15,7 @@ func (s *Server) getInstanceState(r *http.Request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return answer{metadata: i.state()}, nil
+	return answer{metadata: i.shownState()}, nil
 }
 
 func (s *Server) putInstanceState(r *http.Request) (answer, error) {
