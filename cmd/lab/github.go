@@ -57,8 +57,7 @@ func cmdGitHub(ctx context.Context, env environment, args []string) error {
 
 // githubFlags is a flag set with the option that most commands have.
 func githubFlags(env environment, name string) (*flag.FlagSet, *string) {
-	flags := flag.NewFlagSet("lab github "+name, flag.ContinueOnError)
-	flags.SetOutput(env.Stderr)
+	flags := newFlags("github "+name, env)
 	return flags, flags.String("format", "tabular", "tabular or json")
 }
 
@@ -111,12 +110,8 @@ func githubJob(ctx context.Context, env environment, api *github.Client, args []
 	labels := flags.String("labels", "self-hosted", "labels that the runner must have, with commas")
 	script := flags.String("script", "", "file with the job's bash script; - for stdin")
 	payload := flags.String("payload", "", "file with the event's JSON")
-	rest, err := parse(flags, args)
-	if err != nil {
+	if err := parseAlone(flags, args); err != nil {
 		return err
-	}
-	if len(rest) > 0 {
-		return usagef("unexpected argument %q", rest[0])
 	}
 	job.Labels = strings.FieldsFunc(*labels, func(r rune) bool { return r == ',' || r == ' ' })
 	text, err := readInput(env, *script)
@@ -187,7 +182,7 @@ func githubEnd(ctx context.Context, env environment, api *github.Client, args []
 
 func githubJobs(ctx context.Context, env environment, api *github.Client, args []string) error {
 	flags, format := githubFlags(env, "jobs")
-	if _, err := parse(flags, args); err != nil {
+	if err := parseAlone(flags, args); err != nil {
 		return err
 	}
 	jobs, err := api.Jobs(ctx)
@@ -199,7 +194,7 @@ func githubJobs(ctx context.Context, env environment, api *github.Client, args [
 
 func githubRunners(ctx context.Context, env environment, api *github.Client, args []string) error {
 	flags, format := githubFlags(env, "runners")
-	if _, err := parse(flags, args); err != nil {
+	if err := parseAlone(flags, args); err != nil {
 		return err
 	}
 	runners, err := api.Runners(ctx)
@@ -223,7 +218,7 @@ func githubRunners(ctx context.Context, env environment, api *github.Client, arg
 func githubCalls(ctx context.Context, env environment, api *github.Client, args []string) error {
 	flags, format := githubFlags(env, "calls")
 	reset := flags.Bool("reset", false, "start counting anew")
-	if _, err := parse(flags, args); err != nil {
+	if err := parseAlone(flags, args); err != nil {
 		return err
 	}
 	if *reset {
@@ -262,7 +257,7 @@ func githubWait(ctx context.Context, env environment, api *github.Client, args [
 			return err
 		})
 	}
-	if _, err := parse(flags, args); err != nil {
+	if err := parseAlone(flags, args); err != nil {
 		return err
 	}
 	return api.Wait(ctx, condition)

@@ -62,7 +62,7 @@ func githubFaultAdd(ctx context.Context, env environment, api *github.Client, ar
 
 func githubFaultList(ctx context.Context, env environment, api *github.Client, args []string) error {
 	flags, format := githubFlags(env, "fault list")
-	if _, err := parse(flags, args); err != nil {
+	if err := parseAlone(flags, args); err != nil {
 		return err
 	}
 	faults, err := api.Faults(ctx)

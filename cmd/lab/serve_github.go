@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -26,16 +24,15 @@ func (f *files) Set(value string) error {
 
 // cmdServeGitHub is the process of a lab's GitHub.
 func cmdServeGitHub(ctx context.Context, env environment, args []string) error {
-	flags := flag.NewFlagSet("serve-github", flag.ContinueOnError)
-	flags.SetOutput(env.Stderr)
+	flags := newFlags("serve-github", env)
 	dir := flags.String("dir", env.Dir, "the lab's directory")
 	listen := flags.String("listen", "127.0.0.1:0", "address of the API")
 	offline := flags.Duration("offline-after", 0, "silence after which a runner is offline (default 5s)")
 	lost := flags.Duration("lost-after", 0, "how long a runner that went offline with a job is waited for (default 5s)")
 	var applications files
 	flags.Var(&applications, "application", "runner application to offer (default: those beside this program or in the lab)")
-	if err := flags.Parse(args); err != nil {
-		return usagef("cannot serve GitHub: %v", err)
+	if err := parseAlone(flags, args); err != nil {
+		return err
 	}
 	if len(applications) == 0 {
 		applications = findApplications(*dir)
@@ -52,7 +49,7 @@ func cmdServeGitHub(ctx context.Context, env environment, args []string) error {
 	if err != nil {
 		return err
 	}
-	log.WithField("applications", []string(applications)).WithField("started", time.Now()).Info("serving GitHub")
+	log.WithField("applications", []string(applications)).Info("serving GitHub")
 	return server.Serve(ctx, *listen, filepath.Join(*dir, "github.sock"), func() { fmt.Fprintln(env.Stdout, "ready") })
 }
 

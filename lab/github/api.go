@@ -216,6 +216,7 @@ func hangUp(w http.ResponseWriter) {
 // page cuts a list as the query asks, and makes the Link header.
 func page[T any](c *apiCall, all []T) ([]T, http.Header) {
 	query := c.URL.Query()
+	path, _, _ := strings.Cut(c.RequestURI, "?") // with the prefix that URL has lost
 	size := number(query.Get("per_page"), 30, 100)
 	at := number(query.Get("page"), 1, 1<<20)
 	last := max(1, (len(all)+size-1)/size)
@@ -223,7 +224,7 @@ func page[T any](c *apiCall, all []T) ([]T, http.Header) {
 	var links []string
 	link := func(page int, rel string) {
 		query.Set("page", strconv.Itoa(page))
-		links = append(links, fmt.Sprintf(`<http://%s%s?%s>; rel="%s"`, c.Host, c.URL.Path, query.Encode(), rel))
+		links = append(links, fmt.Sprintf(`<http://%s%s?%s>; rel="%s"`, c.Host, path, query.Encode(), rel))
 	}
 	if at > 1 {
 		link(at-1, "prev")
