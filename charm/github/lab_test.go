@@ -27,11 +27,11 @@ const token = "ghp_0123456789secret"
 // world is a GitHub of the lab's on loopback.
 type world struct {
 	*lab.Server
-	t   *testing.T
+	t   testing.TB
 	url string
 }
 
-func newWorld(t *testing.T, options lab.Options) world {
+func newWorld(t testing.TB, options lab.Options) world {
 	t.Helper()
 	silent := logrus.New()
 	silent.SetOutput(io.Discard)

@@ -279,3 +279,23 @@ func TestJob(t *testing.T) {
 		}
 	}
 }
+
+// A thousand runners that did not change: what a hook spends on GitHub.
+func BenchmarkUnchangedThousand(b *testing.B) {
+	w := newWorld(b, lab.Options{Limit: 1 << 30})
+	cache := &memory{}
+	withCache := func(o *github.Options) { o.Cache = cache }
+	first := w.client(withCache)
+	for i := range 1000 {
+		asked := runner.Request{Name: fmt.Sprint("ours-", i), Labels: []string{"self-hosted", "linux", "x64", "noble", "github-runner"}}
+		if _, _, err := first.Register(b.Context(), w.organization(), asked); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		listed, err := w.client(withCache).Runners(b.Context(), w.organization(), "ours-")
+		if err != nil || len(listed) != 1000 {
+			b.Fatalf("listed %d: %v", len(listed), err)
+		}
+	}
+}
