@@ -15,6 +15,7 @@ import (
 // It is an event connection of its own, and not the client's shared one, which
 // stays open for a minute after its last use.
 func (c *Cloud) events(ctx context.Context, wanted func(name string) bool) (<-chan struct{}, error) {
+	// The connection ends with ctx.
 	server, err := c.bind(ctx)
 	if err != nil {
 		return nil, err
@@ -24,10 +25,8 @@ func (c *Cloud) events(ctx context.Context, wanted func(name string) bool) (<-ch
 		return nil, fmt.Errorf("cannot watch LXD's events: %w", classify(err))
 	}
 	changed := make(chan struct{}, 1)
-	stop := context.AfterFunc(ctx, func() { connection.Close() })
 	go func() {
 		defer close(changed)
-		defer stop()
 		defer connection.Close()
 		for {
 			_, message, err := connection.ReadMessage()

@@ -30,6 +30,7 @@ type step struct {
 // tools for btrfs come first: the daemon looks for them only when it starts.
 var installations = map[string][]step{
 	"ubuntu": {
+		{"refreshing the package lists", []string{"apt-get", "update"}},
 		{"installing storage tools", []string{"apt-get", "install", "--yes", "--no-install-recommends", "btrfs-progs"}},
 		{"installing LXD " + snapChannel, []string{"snap", "install", "lxd", "--channel=" + snapChannel}},
 		{"waiting for LXD", []string{"/snap/bin/lxd", "waitready", "--timeout=120"}},

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/canonical/lxd/client"
@@ -73,7 +75,7 @@ func (c *Cloud) bind(ctx context.Context) (server, error) {
 		UserAgent:     "github-runner",
 		SkipGetServer: true,
 		TransportWrapper: func(inner *http.Transport) lxd.HTTPTransporter {
-			return boundTransport{ctx: ctx, inner: inner}
+			return bound(ctx, inner)
 		},
 	})
 	if err != nil {
@@ -83,10 +85,40 @@ func (c *Cloud) bind(ctx context.Context) (server, error) {
 }
 
 // boundTransport ties every request to one context: some of the client's calls
-// have none.
+// have none. What only asks gets a shorter deadline than what may take its time.
 type boundTransport struct {
 	ctx   context.Context
 	inner *http.Transport
+	reads *http.Transport
+}
+
+// bound ties a transport's connections, websockets included, and requests to ctx.
+func bound(ctx context.Context, inner *http.Transport) boundTransport {
+	dial := inner.DialContext
+	inner.DialContext = func(_ context.Context, network, address string) (net.Conn, error) {
+		raw, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		connection := closeOnce{Conn: raw, close: sync.OnceValue(raw.Close)}
+		context.AfterFunc(ctx, func() { connection.Close() })
+		return connection, nil
+	}
+	reads := inner.Clone()
+	reads.ResponseHeaderTimeout = callDeadline
+	return boundTransport{ctx: ctx, inner: inner, reads: reads}
+}
+
+// closeOnce is a connection that may be closed twice: the websocket library prints
+// the error of the second time.
+type closeOnce struct {
+	net.Conn
+	close func() error
+}
+
+// Close closes the connection.
+func (c closeOnce) Close() error {
+	return c.close()
 }
 
 // Transport returns the transport underneath, for websockets.
@@ -96,7 +128,11 @@ func (t boundTransport) Transport() *http.Transport {
 
 // RoundTrip sends the request.
 func (t boundTransport) RoundTrip(request *http.Request) (*http.Response, error) {
-	return t.inner.RoundTrip(request.WithContext(t.ctx))
+	transport := t.inner
+	if request.Method == http.MethodGet && !strings.HasSuffix(request.URL.Path, "/wait") {
+		transport = t.reads
+	}
+	return transport.RoundTrip(request.WithContext(t.ctx))
 }
 
 // change sends a request and waits until what it asks for is done, whether the

@@ -1,10 +1,13 @@
 package lxd
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -213,5 +216,49 @@ func TestInstallLeavesAloneWhatIsThere(t *testing.T) {
 	}
 	if err := cloud.Ready(t.Context()); !errors.Is(err, runner.ErrUnreachable) {
 		t.Errorf("a daemon that is not there: %v", err)
+	}
+}
+
+// A daemon has been seen that takes a call and never answers it.
+func TestCallsEndWithTheirContext(t *testing.T) {
+	config := testConfig(t)
+	config.Socket = filepath.Join(t.TempDir(), "unix.socket")
+	listener, err := net.Listen("unix", config.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	cloud, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := config.Owner.NewName()
+	for call, do := range map[string]func(context.Context) error{
+		"Ready":      cloud.Ready,
+		"Prepare":    func(ctx context.Context) error { _, err := cloud.Prepare(ctx, runner.Want{}); return err },
+		"List":       func(ctx context.Context) error { _, err := cloud.List(ctx); return err },
+		"Delete":     func(ctx context.Context) error { return cloud.Delete(ctx, name) },
+		"PreJobDone": func(ctx context.Context) error { return cloud.PreJobDone(ctx, name) },
+		"Watch":      func(ctx context.Context) error { _, err := cloud.Watch(ctx); return err },
+		"Destroy":    cloud.Destroy,
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		connected := make(chan net.Conn, 1)
+		go func() {
+			connection, err := listener.Accept()
+			if err == nil {
+				connected <- connection
+			}
+			cancel()
+		}()
+		if err := do(ctx); err == nil {
+			t.Errorf("%s was answered by nobody", call)
+		}
+		select {
+		case connection := <-connected:
+			connection.Close()
+		case <-time.After(10 * time.Second):
+			t.Errorf("%s did not call", call)
+		}
 	}
 }
