@@ -41,6 +41,7 @@ func commands() []command {
 		{name: "github", summary: "Queue jobs, see what GitHub knows, let it fail", run: cmdGitHub},
 		{name: "cloud", summary: "See the cloud's instances, meddle with them, let it fail", run: cmdCloud},
 		{name: "leftovers", summary: "List what is on this machine and was not before the lab's charms", run: cmdLeftovers},
+		{name: "bench", summary: "Measure what the charm costs, beside what the machine costs anyway", run: cmdBench},
 		{name: "serve-github", hidden: true, run: cmdServeGitHub},
 		{name: "serve-lxd", hidden: true, run: cmdServeLXD},
 		{name: "pack-application", hidden: true, run: cmdPackApplication},
