@@ -17,7 +17,8 @@ const shutdownTime = 2 * time.Second
 // Serve answers the API on the address listen and orders on a socket, until ctx
 // ends. It calls ready once both are open.
 func (s *Server) Serve(ctx context.Context, listen, socket string, ready func()) error {
-	api, err := net.Listen("tcp", listen)
+	config := net.ListenConfig{KeepAliveConfig: keepAlive()}
+	api, err := config.Listen(ctx, "tcp", listen)
 	if err != nil {
 		return fmt.Errorf("cannot serve GitHub: %w", err)
 	}
@@ -39,6 +40,12 @@ func (s *Server) Serve(ctx context.Context, listen, socket string, ready func())
 		return fmt.Errorf("cannot serve GitHub: %w", err)
 	}
 	return nil
+}
+
+// keepAlive finds out within seconds that a runner's machine is gone: one whose
+// network went first can't say so.
+func keepAlive() net.KeepAliveConfig {
+	return net.KeepAliveConfig{Enable: true, Idle: 2 * time.Second, Interval: time.Second, Count: 3}
 }
 
 func serve(ctx context.Context, group *errgroup.Group, listener net.Listener, handler http.Handler) {
