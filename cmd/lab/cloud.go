@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -190,7 +189,7 @@ func (c cloud) inGuest(ctx context.Context, args []string, command ...string) er
 	if err != nil {
 		return err
 	}
-	operation, _, err := c.server.RawOperation(http.MethodPost, "/1.0/instances/"+name+"/exec", api.InstanceExecPost{Command: command}, "")
+	operation, err := c.server.ExecInstance(name, api.InstanceExecPost{Command: command}, nil)
 	if err != nil {
 		return fmt.Errorf("cannot run %s in %s: %w", command[0], name, err)
 	}

@@ -84,6 +84,9 @@ func TestCloudInstances(t *testing.T) {
 	if out := c.run("instances"); !strings.Contains(out, "web") || !strings.Contains(out, "running") {
 		t.Errorf("instances prints %q", out)
 	}
+	c.run("reboot", "web")
+	c.run("wait", "--name", "web", "--status", "running")
+	c.run("exit", "web")
 	c.run("stop", "web")
 	c.run("wait", "--name", "we*", "--status", "stopped")
 	var infos []instanceInfo
