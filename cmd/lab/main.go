@@ -14,6 +14,8 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+
+	"github-runner/lab/juju"
 )
 
 // environment is what every command gets besides its arguments.
@@ -38,12 +40,14 @@ func commands() []command {
 	return []command{
 		{name: "up", summary: "Start a lab: GitHub's API, a Juju model and a cloud", run: cmdUp},
 		{name: "down", summary: "End the lab and remove everything that it made", run: cmdDown},
+		{name: "juju", summary: "Deploy, configure, run, remove: Juju's own commands", run: cmdJuju},
 		{name: "github", summary: "Queue jobs, see what GitHub knows, let it fail", run: cmdGitHub},
 		{name: "cloud", summary: "See the cloud's instances, meddle with them, let it fail", run: cmdCloud},
 		{name: "leftovers", summary: "List what is on this machine and was not before the lab's charms", run: cmdLeftovers},
 		{name: "bench", summary: "Measure what the charm costs, beside what the machine costs anyway", run: cmdBench},
 		{name: "serve-github", hidden: true, run: cmdServeGitHub},
 		{name: "serve-lxd", hidden: true, run: cmdServeLXD},
+		{name: "serve-juju", hidden: true, run: cmdServeJuju},
 		{name: "pack-application", hidden: true, run: cmdPackApplication},
 	}
 }
@@ -74,6 +78,9 @@ func main() {
 }
 
 func realMain() int {
+	if name := filepath.Base(os.Args[0]); juju.IsTool(name) {
+		return juju.ToolMain(name, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	env := environment{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
