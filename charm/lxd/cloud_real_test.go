@@ -167,6 +167,29 @@ func TestRealAbnormalEnd(t *testing.T) {
 	}
 }
 
+func TestRealApplicationWithAWrongChecksum(t *testing.T) {
+	cloud := realCloud(t, nil)
+	web := newWebServer(t)
+	want := web.want()
+	want.Application.SHA256 = strings.Repeat("0", 64)
+	template, err := cloud.Prepare(t.Context(), want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	birth := web.birth(cloud)
+	if err := cloud.Create(t.Context(), template, birth); err != nil {
+		t.Fatal(err)
+	}
+	stopped := until(t, cloud, birth.Name, func(i runner.Instance) bool { return i.Status == runner.StatusStopped })
+	remains, err := cloud.Collect(t.Context(), birth.Name, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stopped.TookJob || !strings.Contains(remains.LastLines, "wrong checksum") {
+		t.Errorf("%+v left %q", stopped, remains.LastLines)
+	}
+}
+
 func TestRealRebootDoesNotServeAgain(t *testing.T) {
 	cloud := realCloud(t, nil)
 	web := newWebServer(t)
