@@ -1,0 +1,405 @@
+package juju
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// list is a flag that may be given several times.
+type list []string
+
+func (l *list) String() string { return strings.Join(*l, ",") }
+
+func (l *list) Set(value string) error {
+	*l = append(*l, value)
+	return nil
+}
+
+var applicationName = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]*[a-z][a-z0-9]*)*$`)
+
+func cmdDeploy(i *invocation) func(context.Context) error {
+	var config, storage list
+	i.flags.Var(&config, "config", "")
+	i.flags.Var(&storage, "storage", "")
+	units := 1
+	i.flags.IntVar(&units, "n", 1, "")
+	i.flags.IntVar(&units, "num-units", 1, "")
+	base := i.flags.String("base", "", "")
+	i.flags.Bool("trust", false, "")
+	i.flags.String("to", "", "")
+	i.flags.String("constraints", "", "")
+	return func(ctx context.Context) error {
+		if err := i.count(1, 2, "a .charm file and, if wanted, an application name"); err != nil {
+			return err
+		}
+		file, c, err := i.server.takeCharm(inDir(i.dir, i.args[0]))
+		if err != nil {
+			return err
+		}
+		a := &application{Name: c.Name, Charm: c, File: file, Base: c.Bases[len(c.Bases)-1], Peers: map[string]string{}, Units: map[int]*unit{}}
+		if len(i.args) == 2 {
+			a.Name = i.args[1]
+		}
+		if !applicationName.MatchString(a.Name) {
+			return fmt.Errorf("invalid application name %q", a.Name)
+		}
+		if *base != "" {
+			a.Base = strings.TrimSuffix(*base, "/stable")
+		}
+		if !slices.Contains(c.Bases, a.Base) {
+			return fmt.Errorf("base %q is not supported by the charm, supported bases are: %s", a.Base, strings.Join(c.Bases, ", "))
+		}
+		if a.Settings, err = i.settings(c, a.Name, config); err != nil {
+			return err
+		}
+		wanted, err := c.wantedStorage(storage)
+		if err != nil {
+			return err
+		}
+		var made []*unit
+		err = i.locked(func(m *model) error {
+			made, err = i.server.deploy(m, a, units, wanted)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(i.stderr, "Located local charm %q, revision %d\nDeploying %q from local charm %q, revision %d on %s\n",
+			c.Name, a.Revision, a.Name, c.Name, a.Revision, a.Base)
+		return i.wait(ctx, made)
+	}
+}
+
+// deploy adds an application to the model. The lock is held.
+func (s *Server) deploy(m *model, a *application, units int, wanted map[string]int) ([]*unit, error) {
+	if m.Applications[a.Name] != nil {
+		return nil, fmt.Errorf("cannot add application %q: application already exists", a.Name)
+	}
+	if units < 0 {
+		return nil, fmt.Errorf("--num-units must be a positive integer")
+	}
+	m.Applications[a.Name] = a
+	for _, endpoint := range a.Charm.Peers {
+		a.Peers[endpoint] = endpoint + ":" + strconv.Itoa(m.Relations)
+		m.Relations++
+	}
+	defer s.update()
+	return s.addUnits(m, a, units, wanted)
+}
+
+func (s *Server) addUnits(m *model, a *application, units int, wanted map[string]int) ([]*unit, error) {
+	var made []*unit
+	for range units {
+		u, err := s.addUnit(m, a, wanted)
+		if err != nil {
+			return nil, err
+		}
+		made = append(made, u)
+	}
+	return made, nil
+}
+
+// settings reads --config: "key=value", "key=@file", or the name of a YAML file
+// with the application's settings.
+func (i *invocation) settings(c charm, app string, config list) (map[string]any, error) {
+	settings := map[string]any{}
+	var pairs []string
+	for _, arg := range config {
+		if strings.Contains(arg, "=") {
+			pairs = append(pairs, arg)
+			continue
+		}
+		fromFile, err := c.settingsFile(inDir(i.dir, arg), app)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(settings, fromFile)
+	}
+	parsed, err := c.parseSettings(pairs, i.dir)
+	maps.Copy(settings, parsed)
+	return settings, err
+}
+
+// settingsFile reads a YAML file whose key app has settings.
+func (c charm) settingsFile(path, app string) (map[string]any, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read settings: %w", err)
+	}
+	var document map[string]map[string]any
+	if err := yaml.Unmarshal(content, &document); err != nil {
+		return nil, fmt.Errorf("cannot read settings from %s: %w", path, err)
+	}
+	settings := map[string]any{}
+	for name, value := range document[app] {
+		o, ok := c.Options[name]
+		if !ok {
+			return nil, fmt.Errorf("unknown option %q", name)
+		}
+		if settings[name], err = o.fit(name, value); err != nil {
+			return nil, err
+		}
+	}
+	return settings, nil
+}
+
+// wantedStorage reads --storage NAME[=[POOL,]SIZE[,COUNT]]; a storage that the
+// charm requires is there without it.
+func (c charm) wantedStorage(directives list) (map[string]int, error) {
+	wanted := map[string]int{}
+	for name, spec := range c.Storage {
+		wanted[name] = spec.Min
+	}
+	for _, directive := range directives {
+		name, text, _ := strings.Cut(directive, "=")
+		spec, ok := c.Storage[name]
+		if !ok {
+			return nil, fmt.Errorf("charm %q has no store called %q", c.Name, name)
+		}
+		count := max(spec.Min, 1)
+		for part := range strings.SplitSeq(text, ",") {
+			if n, err := strconv.Atoi(part); err == nil {
+				count = n
+			}
+		}
+		if count < spec.Min || spec.Max >= 0 && count > spec.Max {
+			return nil, fmt.Errorf("charm %q store %q: %d instances requested, %d to %d are allowed", c.Name, name, count, spec.Min, spec.Max)
+		}
+		wanted[name] = count
+	}
+	return wanted, nil
+}
+
+func cmdAddUnit(i *invocation) func(context.Context) error {
+	units := 1
+	i.flags.IntVar(&units, "n", 1, "")
+	i.flags.IntVar(&units, "num-units", 1, "")
+	i.flags.String("to", "", "")
+	return func(ctx context.Context) error {
+		if err := i.count(1, 1, "an application name"); err != nil {
+			return err
+		}
+		var made []*unit
+		err := i.locked(func(m *model) error {
+			a, err := m.application(i.args[0])
+			if err != nil {
+				return err
+			}
+			if a.Dying {
+				return fmt.Errorf("cannot add unit: application %q is not alive", a.Name)
+			}
+			wanted, err := a.Charm.wantedStorage(nil)
+			if err != nil {
+				return err
+			}
+			// A new unit gets what the first ones got.
+			for _, u := range a.sortedUnits()[:min(1, len(a.Units))] {
+				clear(wanted)
+				for id := range u.Storage {
+					name, _, _ := strings.Cut(id, "/")
+					wanted[name]++
+				}
+			}
+			defer i.server.update()
+			made, err = i.server.addUnits(m, a, units, wanted)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return i.wait(ctx, made)
+	}
+}
+
+func cmdRefresh(i *invocation) func(context.Context) error {
+	path := i.flags.String("path", "", "")
+	var config list
+	i.flags.Var(&config, "config", "")
+	return func(ctx context.Context) error {
+		if err := i.count(1, 1, "an application name"); err != nil {
+			return err
+		}
+		if *path == "" {
+			return errors.New("cannot refresh a local charm without --path")
+		}
+		file, c, err := i.server.takeCharm(inDir(i.dir, *path))
+		if err != nil {
+			return err
+		}
+		settings, err := i.settings(c, i.args[0], config)
+		if err != nil {
+			return err
+		}
+		var units []*unit
+		err = i.locked(func(m *model) error {
+			a, err := m.application(i.args[0])
+			if err != nil {
+				return err
+			}
+			if a.Charm.Name != c.Name {
+				return fmt.Errorf("cannot refresh %q: the charm's name is %q, not %q", a.Name, c.Name, a.Charm.Name)
+			}
+			i.server.refresh(m, a, c, file, settings)
+			units = a.sortedUnits()
+			fmt.Fprintf(i.stderr, "Added local charm %q, revision %d, to the model\n", c.Name, a.Revision)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		return i.wait(ctx, units)
+	}
+}
+
+// refresh replaces an application's charm. The lock is held.
+func (s *Server) refresh(m *model, a *application, c charm, file string, settings map[string]any) {
+	a.Charm, a.File = c, file
+	a.Revision++
+	maps.Copy(a.Settings, settings)
+	for name := range a.Settings {
+		if o, known := c.Options[name]; !known {
+			delete(a.Settings, name)
+		} else if _, err := o.fit(name, a.Settings[name]); err != nil {
+			delete(a.Settings, name)
+		}
+	}
+	for _, endpoint := range c.Peers {
+		if a.Peers[endpoint] == "" {
+			a.Peers[endpoint] = endpoint + ":" + strconv.Itoa(m.Relations)
+			m.Relations++
+		}
+	}
+	for _, u := range a.sortedUnits() {
+		if u.Dying {
+			continue
+		}
+		upgrade := newOperation("upgrade-charm")
+		upgrade.Upgrade = true
+		if u.Failed != "" {
+			// Juju lets a new charm heal a hook that failed: it is replaced
+			// before the hook is tried again.
+			u.Pending[0].Upgrade = true
+		}
+		s.queue(u, upgrade, newOperation("config-changed"))
+		s.retry(u)
+	}
+	s.update()
+}
+
+func cmdRemoveUnit(i *invocation) func(context.Context) error {
+	force := i.removalFlags()
+	return func(ctx context.Context) error {
+		if err := i.count(1, -1, "unit names"); err != nil {
+			return err
+		}
+		var units []*unit
+		err := i.locked(func(m *model) error {
+			for _, name := range i.args {
+				if _, _, err := m.unit(name); err != nil {
+					return err
+				}
+			}
+			for _, name := range i.args {
+				a, u, _ := m.unit(name)
+				fmt.Fprintf(i.stderr, "will remove unit %s\n", u.Name)
+				i.server.retire(m, a, u, *force)
+				units = append(units, u)
+			}
+			i.server.update()
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		return i.wait(ctx, units)
+	}
+}
+
+func (i *invocation) removalFlags() (force *bool) {
+	i.flags.Bool("no-prompt", false, "")
+	i.flags.Bool("destroy-storage", false, "")
+	return i.flags.Bool("force", false, "")
+}
+
+func cmdRemoveApplication(i *invocation) func(context.Context) error {
+	force := i.removalFlags()
+	return func(ctx context.Context) error {
+		if err := i.count(1, -1, "application names"); err != nil {
+			return err
+		}
+		var units []*unit
+		err := i.locked(func(m *model) error {
+			for _, name := range i.args {
+				if _, err := m.application(name); err != nil {
+					return err
+				}
+			}
+			for _, name := range i.args {
+				units = append(units, i.removeApplication(m, m.Applications[name], *force)...)
+			}
+			i.server.update()
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		return i.wait(ctx, units)
+	}
+}
+
+func (i *invocation) removeApplication(m *model, a *application, force bool) []*unit {
+	fmt.Fprintf(i.stderr, "will remove application %s\n", a.Name)
+	a.Dying = true
+	units := a.sortedUnits()
+	for _, u := range units {
+		fmt.Fprintf(i.stderr, "- will remove unit %s\n", u.Name)
+		i.server.retire(m, a, u, force)
+	}
+	if len(units) == 0 {
+		delete(m.Applications, a.Name)
+	}
+	return units
+}
+
+func cmdResolved(i *invocation) func(context.Context) error {
+	noRetry := i.flags.Bool("no-retry", false, "")
+	return func(ctx context.Context) error {
+		if err := i.count(1, -1, "unit names"); err != nil {
+			return err
+		}
+		var units []*unit
+		err := i.locked(func(m *model) error {
+			for _, name := range i.args {
+				_, u, err := m.unit(name)
+				if err != nil {
+					return err
+				}
+				if u.Failed == "" {
+					return fmt.Errorf("unit %q is not in an error state", u.Name)
+				}
+				if *noRetry {
+					u.Failed, u.Attempts = "", 0
+					u.Pending = u.Pending[1:]
+				}
+				i.server.retry(u)
+				i.server.agents[u].retryNow = true
+				units = append(units, u)
+			}
+			i.server.update()
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		return i.wait(ctx, units)
+	}
+}

@@ -1,0 +1,254 @@
+package juju
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// All units are on this machine.
+	machineID      = "0"
+	machineAddress = "127.0.0.1"
+)
+
+func (u *unit) tag() string {
+	return "unit-" + strings.ReplaceAll(u.Name, "/", "-")
+}
+
+// takeCharm keeps a copy of a .charm file and reads it.
+func (s *Server) takeCharm(path string) (kept string, c charm, err error) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", charm{}, fmt.Errorf("no charm was found at %q", path)
+	case err != nil:
+		return "", charm{}, fmt.Errorf("cannot read the charm: %w", err)
+	case info.IsDir():
+		return "", charm{}, errors.New("deploying from directory not supported")
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return "", charm{}, fmt.Errorf("cannot read the charm: %w", err)
+	}
+	sum := sha256.Sum256(content)
+	kept = s.path("charms", fmt.Sprintf("%x.charm", sum[:8]))
+	if err := replaceFile(kept, content, 0o644); err != nil {
+		return "", charm{}, fmt.Errorf("cannot keep the charm: %w", err)
+	}
+	scratch, err := os.MkdirTemp(s.path("charms"), "read-")
+	if err != nil {
+		return "", charm{}, fmt.Errorf("cannot read the charm: %w", err)
+	}
+	defer os.RemoveAll(scratch)
+	if err := unpack(kept, scratch, s.options.GitHubURL); err != nil {
+		return "", charm{}, err
+	}
+	c, err = readCharm(scratch)
+	return kept, c, err
+}
+
+// addUnit makes a unit with its charm and storage, and starts its agent. wanted
+// has the count of each storage. The lock is held.
+func (s *Server) addUnit(m *model, a *application, wanted map[string]int) (*unit, error) {
+	number := m.Units[a.Name]
+	u := &unit{
+		Name:    a.Name + "/" + strconv.Itoa(number),
+		Number:  number,
+		Status:  status{Current: "waiting", Message: "installing agent", Since: time.Now()},
+		Agent:   status{Current: "allocating", Since: time.Now()},
+		State:   map[string]string{},
+		Storage: map[string]storage{},
+		Secrets: map[string]int{},
+	}
+	if err := unpack(a.File, filepath.Join(s.agentDir(m, u), "charm"), s.options.GitHubURL); err != nil {
+		return nil, err
+	}
+	for name, count := range wanted {
+		for range count {
+			if err := s.addStorage(m, a, u, name); err != nil {
+				return nil, err
+			}
+		}
+	}
+	m.Units[a.Name]++
+	others := a.sortedUnits()
+	a.Units[number] = u
+	u.Pending = append(u.Pending, newOperation("install"))
+	for _, endpoint := range a.Charm.Peers {
+		u.Pending = append(u.Pending, newOperation(endpoint+"-relation-created", a.peerVariables(endpoint, "")...))
+	}
+	u.Pending = append(u.Pending, s.leadershipHook(a, u)...)
+	u.Pending = append(u.Pending, newOperation("config-changed"), newOperation("start"))
+	s.meetPeers(a, u, others)
+	s.startAgent(m, a, u)
+	return u, nil
+}
+
+func (s *Server) leadershipHook(a *application, u *unit) []operation {
+	if a.leader() != u {
+		return []operation{newOperation("leader-settings-changed")}
+	}
+	return []operation{newOperation("leader-elected")}
+}
+
+// meetPeers queues the hooks by which units of a peer relation meet.
+func (s *Server) meetPeers(a *application, u *unit, others []*unit) {
+	meet := func(whose, whom *unit) {
+		for _, endpoint := range a.Charm.Peers {
+			variables := a.peerVariables(endpoint, whom.Name)
+			s.queue(whose, newOperation(endpoint+"-relation-joined", variables...), newOperation(endpoint+"-relation-changed", variables...))
+		}
+	}
+	for _, other := range others {
+		if other.Dying {
+			continue
+		}
+		meet(u, other)
+		meet(other, u)
+	}
+}
+
+func (a *application) peerVariables(endpoint, remoteUnit string) []string {
+	return []string{
+		"JUJU_RELATION=" + endpoint,
+		"JUJU_RELATION_ID=" + a.Peers[endpoint],
+		"JUJU_REMOTE_UNIT=" + remoteUnit,
+		"JUJU_REMOTE_APP=" + a.Name,
+	}
+}
+
+// queue adds hooks for a unit to run. The lock is held.
+func (s *Server) queue(u *unit, operations ...operation) {
+	u.Pending = append(u.Pending, operations...)
+	if g := s.agents[u]; g != nil {
+		g.nudge()
+	}
+}
+
+// addStorage makes one storage of a unit: a folder. The lock is held.
+func (s *Server) addStorage(m *model, a *application, u *unit, name string) error {
+	id := name + "/" + strconv.Itoa(m.Storages)
+	location := s.path("models", m.Name, "storage", strings.ReplaceAll(id, "/", "-"))
+	if err := os.MkdirAll(location, 0o755); err != nil {
+		return fmt.Errorf("cannot make storage %s: %w", id, err)
+	}
+	m.Storages++
+	u.Storage[id] = storage{Kind: a.Charm.Storage[name].Type, Location: location}
+	s.queue(u, newOperation(name+"-storage-attached", u.storageVariables(id)...))
+	return nil
+}
+
+func (u *unit) storageVariables(id string) []string {
+	return []string{
+		"JUJU_STORAGE_ID=" + id,
+		"JUJU_STORAGE_LOCATION=" + u.Storage[id].Location,
+		"JUJU_STORAGE_KIND=" + u.Storage[id].Kind,
+	}
+}
+
+// configChanged tells the units that there is something new; a hook that failed
+// is tried again at once. The lock is held.
+func (s *Server) configChanged(a *application) {
+	for _, u := range a.sortedUnits() {
+		g := s.agents[u]
+		if u.Dying || g == nil {
+			continue
+		}
+		waiting := u.Pending
+		if g.running != nil && g.running.name == "config-changed" && len(waiting) > 0 {
+			waiting = waiting[1:]
+		}
+		if !slices.ContainsFunc(waiting, func(o operation) bool { return o.Hook == "config-changed" }) {
+			u.Pending = append(u.Pending, newOperation("config-changed"))
+		}
+		s.retry(u)
+	}
+}
+
+// retry runs a failed hook again now. The lock is held.
+func (s *Server) retry(u *unit) {
+	g := s.agents[u]
+	if g == nil {
+		return
+	}
+	g.retryNow = u.Failed != ""
+	g.nudge()
+}
+
+// retire begins the removal of a unit. The lock is held.
+func (s *Server) retire(m *model, a *application, u *unit, force bool) {
+	g := s.agents[u]
+	wasLeader := a.leader() == u
+	if !u.Dying {
+		u.Dying = true
+		// What runs, or failed, comes to its end first.
+		keep := 0
+		if (g.running != nil || u.Failed != "" || u.Agent.Current == "executing") && len(u.Pending) > 0 {
+			keep = 1
+		}
+		u.Pending = append(u.Pending[:keep:keep], s.farewell(a, u)...)
+	}
+	if force {
+		u.Force = true
+		s.retry(u)
+	}
+	if next := a.leader(); wasLeader && next != nil {
+		s.queue(next, newOperation("leader-elected"))
+	}
+	g.nudge()
+}
+
+// farewell are the hooks of a unit's end. Juju 4 runs none for a unit without
+// relations and storage.
+func (s *Server) farewell(a *application, u *unit) []operation {
+	if len(a.Charm.Peers) == 0 && len(u.Storage) == 0 {
+		return nil
+	}
+	var hooks []operation
+	for _, endpoint := range a.Charm.Peers {
+		for _, other := range a.sortedUnits() {
+			if other == u || other.Dying {
+				continue
+			}
+			departed := endpoint + "-relation-departed"
+			departing := "JUJU_DEPARTING_UNIT=" + u.Name
+			hooks = append(hooks, newOperation(departed, append(a.peerVariables(endpoint, other.Name), departing)...))
+			s.queue(other, newOperation(departed, append(a.peerVariables(endpoint, u.Name), departing)...))
+		}
+		hooks = append(hooks, newOperation(endpoint+"-relation-broken", a.peerVariables(endpoint, "")...))
+	}
+	for id := range u.Storage {
+		name, _, _ := strings.Cut(id, "/")
+		hooks = append(hooks, newOperation(name+"-storage-detaching", u.storageVariables(id)...))
+	}
+	return append(hooks, newOperation("stop"), newOperation("remove"))
+}
+
+// removeUnit forgets a unit whose last hook has run.
+func (s *Server) removeUnit(g *agent) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.update()
+	problems := []error{os.RemoveAll(s.agentDir(g.model, g.unit))}
+	for _, attached := range g.unit.Storage {
+		problems = append(problems, os.RemoveAll(attached.Location))
+	}
+	if err := errors.Join(problems...); err != nil {
+		s.logFile.write(g.unit.tag(), "ERROR", "juju.worker.uniter", fmt.Sprintf("cannot remove the unit's files: %v", err))
+	}
+	g.gone = true
+	g.abandon()
+	delete(s.agents, g.unit)
+	delete(g.app.Units, g.unit.Number)
+	if g.app.Dying && len(g.app.Units) == 0 {
+		delete(g.model.Applications, g.app.Name)
+	}
+}
