@@ -222,9 +222,9 @@ func emptyLXD(ctx context.Context, socket string) (removed []string, err error) 
 		remove func(context.Context, lxd.InstanceServer) ([]string, error)
 	}{
 		{"instance", removeInstances},
+		{"profile", removeProfiles},
 		{"network", removeNetworks},
 		{"network ACL", removeACLs},
-		{"profile", removeProfiles},
 		{"image", removeImages},
 		{"storage pool", removePools},
 	} {

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime"
 
 	"github-runner/lab"
 	"github-runner/lab/image"
@@ -40,18 +41,18 @@ func cmdUp(ctx context.Context, env environment, args []string) error {
 		return err
 	}
 	fmt.Fprintf(env.Stdout, `
-GitHub  %s (any token of 3 characters or more, any owner)
-LXD     LXD_DIR=%s
-Root    GITHUB_RUNNER_ROOT=%s
-Logs    %s
+GitHub  %[1]s (any token of 3 characters or more, any owner)
+LXD     LXD_DIR=%[2]s
+Root    GITHUB_RUNNER_ROOT=%[3]s
+Logs    %[4]s
 
 Next:
-  lab juju deploy ./github-runner_amd64.charm --config path=acme/widgets --config token=ghp_example \
-      --config lxd-instance-type=container
-  lab github job --count 3
-  lab juju status
-  lab down
-`, l.GitHubURL, l.LXDDir, l.Root, l.LogDir())
+  %[5]s juju deploy ./github-runner_%[6]s.charm --config path=acme/widgets \
+      --config token=ghp_example --config lxd-instance-type=container
+  %[5]s github job --count 3
+  %[5]s juju status
+  %[5]s down
+`, l.GitHubURL, l.LXDDir, l.Root, l.LogDir(), os.Args[0], runtime.GOARCH)
 	return nil
 }
 
