@@ -43,18 +43,31 @@ func Open(root, prefix string) (*Dir, error) {
 	if err := checkElement(prefix); err != nil {
 		return nil, fmt.Errorf("cannot open the unit's folder: %w", err)
 	}
-	units := filepath.Join("/", root, unitsPath)
-	d := &Dir{root: root, path: filepath.Join(units, prefix)}
-	if err := os.MkdirAll(units, 0o755); err != nil {
-		return nil, fmt.Errorf("cannot make the folder of units: %w", err)
+	d := &Dir{root: root, path: filepath.Join("/", root, unitsPath, prefix)}
+	err := d.make()
+	if errors.Is(err, fs.ErrNotExist) {
+		// The last of the other units took the folder of units with it.
+		err = d.make()
 	}
-	if err := checkOurs(units); err != nil {
-		return nil, fmt.Errorf("cannot use the folder of units: %w", err)
-	}
-	if err := makePrivate(d.path); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("cannot use the unit's folder: %w", err)
 	}
 	return d, nil
+}
+
+func (d *Dir) make() error {
+	if err := os.MkdirAll(d.units(), 0o755); err != nil {
+		return err
+	}
+	if err := checkOurs(d.units()); err != nil {
+		return err
+	}
+	return makePrivate(d.path)
+}
+
+// units is the folder that the machine's units share.
+func (d *Dir) units() string {
+	return filepath.Dir(d.path)
 }
 
 // Path returns the path of something in the unit's folder.
@@ -62,11 +75,16 @@ func (d *Dir) Path(elem ...string) string {
 	return filepath.Join(append([]string{d.path}, elem...)...)
 }
 
-// Remove removes the unit's folder with all that is in it; nil when it is
-// already gone. The logs of runners stay.
+// Remove removes the unit's folder with all that is in it, and the machine's
+// folder of units with the last of them; nil when it is already gone. The logs
+// of runners stay.
 func (d *Dir) Remove() error {
 	if err := os.RemoveAll(d.path); err != nil {
 		return fmt.Errorf("cannot remove the unit's folder: %w", err)
+	}
+	err := os.Remove(d.units())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTEMPTY) {
+		return fmt.Errorf("cannot remove the folder of units: %w", err)
 	}
 	return nil
 }

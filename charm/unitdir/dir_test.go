@@ -91,11 +91,20 @@ func TestRemove(t *testing.T) {
 	logs := dir.LogPath("github-runner-0-ab1200000000")
 	must(t, os.MkdirAll(logs, 0o700))
 	must(t, dir.WriteState(State{}))
+	other, err := Open(dir.root, "github-runner-1-ab12")
+	must(t, err)
 	for range 2 {
 		must(t, dir.Remove())
 	}
 	if _, err := os.Lstat(dir.Path()); !os.IsNotExist(err) {
 		t.Errorf("the folder is still there: %v", err)
+	}
+	if _, err := os.Stat(other.Path()); err != nil {
+		t.Errorf("another unit's folder went with it: %v", err)
+	}
+	must(t, other.Remove())
+	if _, err := os.Lstat(dir.units()); !os.IsNotExist(err) {
+		t.Errorf("the folder of units is still there: %v", err)
 	}
 	if _, err := os.Stat(logs); err != nil {
 		t.Errorf("the logs went with it: %v", err)
