@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -212,31 +213,47 @@ func TestEventsLost(t *testing.T) {
 	}
 }
 
-func TestThousandInstancesAreListedQuickly(t *testing.T) {
-	s, err := New(Options{Dir: shortDir(t), Timing: Quick()})
-	must(t, err)
-	data := strings.Repeat("x", 12<<10)
+// thousand is an emulation of a thousand runners, which does not serve.
+func thousand(t testing.TB) *Server {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "lxd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	s, err := New(Options{Dir: dir, Timing: Quick()})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for n := range 1000 {
 		id := name("r", n)
 		s.instances[id] = &instance{
-			Name: id, Type: "container", Config: map[string]string{"cloud-init.user-data": data}, Profiles: []string{"default"},
+			Name: id, Type: "container", Profiles: []string{"default"},
+			Config: map[string]string{"cloud-init.user-data": strings.Repeat("x", 12<<10)},
 		}
 	}
-	list := func() []api.Instance {
-		answer := call(s.Handler(), http.MethodGet, "/1.0/instances?recursion=1", "")
-		var decoded struct{ Metadata []api.Instance }
-		must(t, json.Unmarshal(answer.Body.Bytes(), &decoded))
-		return decoded.Metadata
-	}
-	if all := list(); len(all) != 1000 || all[0].Name != "r-0000" || all[999].ExpandedConfig["cloud-init.user-data"] != data {
+	return s
+}
+
+func TestThousandInstancesAreListed(t *testing.T) {
+	answer := call(thousand(t).Handler(), http.MethodGet, "/1.0/instances?recursion=1", "")
+	var decoded struct{ Metadata []api.Instance }
+	must(t, json.Unmarshal(answer.Body.Bytes(), &decoded))
+	all := decoded.Metadata
+	if len(all) != 1000 || all[0].Name != "r-0000" || len(all[999].ExpandedConfig["cloud-init.user-data"]) != 12<<10 {
 		t.Fatalf("%d instances are listed", len(all))
 	}
-	result := testing.Benchmark(func(b *testing.B) {
-		for range b.N {
-			call(s.Handler(), http.MethodGet, "/1.0/instances?recursion=1", "")
-		}
-	})
-	t.Logf("one list takes %s", time.Duration(result.NsPerOp()))
+}
+
+// BenchmarkListOfThousand: under 50 ms, so that measuring a reconcile of so many
+// measures the charm.
+func BenchmarkListOfThousand(b *testing.B) {
+	s := thousand(b)
+	list := func() { call(s.Handler(), http.MethodGet, "/1.0/instances?recursion=1", "") }
+	list() // what did not change since is not encoded again
+	for b.Loop() {
+		list()
+	}
 }
 
 func TestChangesShowInLists(t *testing.T) {
