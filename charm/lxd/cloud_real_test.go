@@ -57,7 +57,7 @@ func find(t *testing.T, cloud *Cloud, name string) runner.Instance {
 // until waits for changes of the cloud until the instance is as wanted.
 func until(t *testing.T, cloud *Cloud, name string, wanted func(runner.Instance) bool) runner.Instance {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	changes, err := cloud.Watch(ctx)
 	if err != nil {

@@ -3,7 +3,6 @@ package lxd
 import (
 	"context"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"net/http"
 	"time"
@@ -84,14 +83,4 @@ func (c *Cloud) machine(template runner.Template, birth runner.Birth) cloudinit.
 		machine.DebugHost = &hosts[rand.IntN(len(hosts))]
 	}
 	return machine
-}
-
-// merged returns base with changes on top.
-func merged(base, changes map[string]string) map[string]string {
-	result := maps.Clone(base)
-	if result == nil {
-		result = map[string]string{}
-	}
-	maps.Copy(result, changes)
-	return result
 }

@@ -59,7 +59,7 @@ func TestRealDamagedInstances(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cancel()
-	make := func(name string, config map[string]string) {
+	create := func(name string, config map[string]string) {
 		t.Helper()
 		request := api.InstancesPost{Name: name, Type: Container, Source: api.InstanceSource{Type: "none"}, InstancePut: api.InstancePut{Profiles: []string{cloud.profileName()}, Config: config}}
 		if err := server.change(http.MethodPost, "/instances", request, ""); err != nil {
@@ -68,9 +68,9 @@ func TestRealDamagedInstances(t *testing.T) {
 	}
 	owner := cloud.config.Owner
 	young, old, foreign := owner.NewName(), owner.NewName(), owner.NewName()
-	make(young, cloud.metadata(template, runner.Birth{Name: young}, time.Now()))
-	make(old, cloud.metadata(template, runner.Birth{Name: old}, time.Now().Add(-time.Hour)))
-	make(foreign, nil)
+	create(young, cloud.metadata(template, runner.Birth{Name: young}, time.Now()))
+	create(old, cloud.metadata(template, runner.Birth{Name: old}, time.Now().Add(-time.Hour)))
+	create(foreign, nil)
 	t.Cleanup(func() { server.change(http.MethodDelete, apiPath("instances", foreign), nil, "") })
 	trace := owner.NewName()
 	if _, err := cloud.exchange(trace).make(); err != nil {

@@ -223,7 +223,7 @@ func (w *webServer) await(t *testing.T, what string) {
 	t.Helper()
 	select {
 	case <-w.called(what):
-	case <-time.After(time.Minute):
+	case <-time.After(3 * time.Minute):
 		t.Fatalf("nobody called %s", what)
 	}
 }

@@ -178,3 +178,13 @@ func overlapsAny(candidate netip.Prefix, taken []netip.Prefix) bool {
 	}
 	return false
 }
+
+// merged returns base with changes on top.
+func merged(base, changes map[string]string) map[string]string {
+	result := maps.Clone(base)
+	if result == nil {
+		result = map[string]string{}
+	}
+	maps.Copy(result, changes)
+	return result
+}

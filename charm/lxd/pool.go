@@ -69,19 +69,26 @@ func (c *Cloud) ensurePool(server server, count int) error {
 	if found {
 		return nil
 	}
+	return c.createPool(server)
+}
+
+// createPool makes the pool and reads it back. Another unit may make the shared
+// one at the same time: then it is as good as ours.
+func (c *Cloud) createPool(server server) error {
 	request, err := c.newPool(server)
 	if err != nil {
 		return err
 	}
-	if err := server.change(http.MethodPost, "/storage-pools", request, ""); err != nil {
-		return cannot(err, "create the storage pool %s with driver %s", name, request.Driver)
+	creation := server.change(http.MethodPost, "/storage-pools", request, "")
+	pool, _, err := server.GetStoragePool(request.Name)
+	if creation != nil && (err != nil || request.Name != sharedPool) {
+		return cannot(creation, "create the storage pool %s with driver %s", request.Name, request.Driver)
 	}
-	pool, _, err := server.GetStoragePool(name)
 	if err != nil {
-		return cannot(classify(err), "read the storage pool %s back", name)
+		return cannot(err, "read the storage pool %s back", request.Name)
 	}
 	if pool.Status != api.StoragePoolStatusCreated {
-		return fmt.Errorf("cannot create the storage pool %s: LXD shows it as %s", name, pool.Status)
+		return fmt.Errorf("cannot create the storage pool %s: LXD shows it as %s", request.Name, pool.Status)
 	}
 	return nil
 }
