@@ -4,12 +4,12 @@
 #
 #   demo/demo.sh [auto|lxd|emulated]
 #
-# It runs in a lab of its own, .lab-demo, which is gone at the end.
+# It runs in a lab of its own, .lab-demo-<process>, which is gone at the end.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cloud=${1:-auto}
-export LAB_DIR=$PWD/.lab-demo
+export LAB_DIR=$PWD/.lab-demo-$$
 charm=./github-runner_$(case $(uname -m) in aarch64) echo arm64 ;; *) echo amd64 ;; esac).charm
 unit=github-runner/0
 began=$EPOCHREALTIME
@@ -65,7 +65,6 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-bin/lab down
 chapter "A machine with GitHub, a Juju model and LXD"
 shown lab up --cloud "$cloud"
 

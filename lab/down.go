@@ -27,12 +27,18 @@ func Down(ctx context.Context, dir string, progress io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, downTimeout)
 	defer cancel()
 	release, err := flock.Take(ctx, l.Dir, func() {
-		fmt.Fprintln(progress, "waiting for another 'lab up' or 'lab down' here")
+		fmt.Fprintln(progress, "waiting for another command of this lab")
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("cannot end the lab: %w", err)
 	}
-	defer release()
+	if err == nil {
+		defer release()
+	}
+	// Who held the lock may have changed it, or removed it.
+	if l, err = Open(dir); err != nil {
+		return err
+	}
 	removed, err := l.down(ctx)
 	for _, what := range removed {
 		fmt.Fprintln(progress, "removed", what)

@@ -59,6 +59,10 @@ func Up(ctx context.Context, options Options) (*Lab, error) {
 		return nil, fmt.Errorf("cannot start a lab: %w", err)
 	}
 	defer release()
+	// Another may have been faster.
+	if err := unclaimed(dir); err != nil {
+		return nil, err
+	}
 
 	l := &Lab{
 		Dir:    dir,
@@ -108,9 +112,6 @@ func ChooseCloud(options Options) (string, error) {
 // claim makes the lab's directory and returns its true path. Down removes all of
 // it, so it must hold nothing else.
 func claim(dir string) (string, error) {
-	if l, err := Open(dir); err == nil {
-		return "", l.refusal()
-	}
 	resolved, err := resolve(dir)
 	if err != nil {
 		return "", fmt.Errorf("cannot start a lab in %s: %w", dir, err)
@@ -118,18 +119,29 @@ func claim(dir string) (string, error) {
 	if len(resolved) > longestDir {
 		return "", fmt.Errorf("cannot start a lab in %s: the path has %d characters, and %d is the most that leaves room for sockets", resolved, len(resolved), longestDir)
 	}
-	entries, err := os.ReadDir(resolved)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("cannot start a lab in %s: %w", resolved, err)
-	}
-	if len(entries) > 0 {
-		return "", fmt.Errorf("cannot start a lab in %s: the directory is not empty; choose another with --dir", resolved)
+	if err := unclaimed(resolved); err != nil {
+		return "", err
 	}
 	// Containers' users, which are not root's, must get through.
 	if err := os.MkdirAll(resolved, 0o755); err != nil {
 		return "", fmt.Errorf("cannot start a lab: %w", err)
 	}
 	return resolved, nil
+}
+
+// unclaimed returns an error when something is in a directory.
+func unclaimed(dir string) error {
+	if l, err := Open(dir); err == nil {
+		return l.refusal()
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("cannot start a lab in %s: %w", dir, err)
+	}
+	if len(entries) > 0 {
+		return fmt.Errorf("cannot start a lab in %s: the directory is not empty; choose another with --dir", dir)
+	}
+	return nil
 }
 
 // openToAll reports whether every user gets through to a directory: a
@@ -231,10 +243,11 @@ func (l *Lab) startReal(ctx context.Context, program string, images image.Builde
 // startNetwork makes the stand-in's network, alone on the machine, so that two
 // labs don't take the same addresses.
 func (l *Lab) startNetwork(ctx context.Context, lockDir string) error {
-	if err := os.MkdirAll(lockDir, 0o755); err != nil {
+	lock := filepath.Join(lockDir, "network")
+	if err := os.MkdirAll(lock, 0o755); err != nil {
 		return fmt.Errorf("cannot start a lab: %w", err)
 	}
-	release, err := flock.Take(ctx, filepath.Join(lockDir, "network.lock"), nil)
+	release, err := flock.Take(ctx, lock, nil)
 	if err != nil {
 		return fmt.Errorf("cannot start a lab: %w", err)
 	}

@@ -1,4 +1,4 @@
-// Package flock locks files and directories between the lab's processes.
+// Package flock locks directories and files between the lab's processes.
 package flock
 
 import (
@@ -12,22 +12,44 @@ import (
 
 const retryInterval = 100 * time.Millisecond
 
-// Take locks path, a directory or a file, which it makes when it is missing. It
-// waits until ctx ends for whoever holds the lock; before it waits it calls
-// waiting, which may be nil. The lock ends with release or with the process.
+// Take locks path, a directory or a file that is there. It waits until ctx ends
+// for whoever holds the lock; before it waits it calls waiting, which may be
+// nil. The lock ends with release or with the process.
+//
+// Who held the lock may have removed the path: then the error is
+// os.ErrNotExist, or what is there now under that name is locked.
 func Take(ctx context.Context, path string, waiting func()) (release func(), err error) {
-	file, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
-		file, err = os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o644)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot lock %s: %w", path, err)
-	}
-	if err := wait(ctx, file, waiting); err != nil {
+	for {
+		file, err := os.Open(path)
+		if err != nil {
+			return nil, fmt.Errorf("cannot lock %s: %w", path, err)
+		}
+		current, err := lock(ctx, file, path, waiting)
+		if err != nil {
+			file.Close()
+			return nil, fmt.Errorf("cannot lock %s: %w", path, err)
+		}
+		if current {
+			return func() { file.Close() }, nil
+		}
 		file.Close()
-		return nil, fmt.Errorf("cannot lock %s: %w", path, err)
 	}
-	return func() { file.Close() }, nil
+}
+
+// lock waits for the lock of a file and reports whether it still has its name.
+func lock(ctx context.Context, file *os.File, path string, waiting func()) (current bool, err error) {
+	if err := wait(ctx, file, waiting); err != nil {
+		return false, err
+	}
+	locked, err := file.Stat()
+	if err != nil {
+		return false, err
+	}
+	now, err := os.Stat(path)
+	if err != nil {
+		return false, err
+	}
+	return os.SameFile(locked, now), nil
 }
 
 func wait(ctx context.Context, file *os.File, waiting func()) error {

@@ -77,7 +77,7 @@ func (b Builder) Build(ctx context.Context) (Image, error) {
 	if err := os.MkdirAll(b.Cache, 0o755); err != nil {
 		return Image{}, fmt.Errorf("cannot build the image: %w", err)
 	}
-	unlock, err := flock.Take(ctx, filepath.Join(b.Cache, "lock"), func() {
+	unlock, err := flock.Take(ctx, b.Cache, func() {
 		b.report("waiting for another build of the image")
 	})
 	if err != nil {
