@@ -220,3 +220,45 @@ func TestRealWatchSeesFilesAndInstances(t *testing.T) {
 		t.Fatal("nobody noticed that a runner completed")
 	}
 }
+
+func TestRealSteadyPrepareWritesNothing(t *testing.T) {
+	cloud := realCloud(t, nil)
+	first, err := cloud.Prepare(t.Context(), runner.Want{Count: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, cancel, err := cloud.connect(t.Context(), createDeadline)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cancel()
+	events, err := server.RawWebsocket("/events?type=lifecycle")
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := cloud.Prepare(t.Context(), runner.Want{Count: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.Hash != second.Hash || second.BootDeadline != containerBoot {
+		t.Errorf("%+v, then %+v", first, second)
+	}
+	// An event of our own marks the end of those to look at.
+	marker := cloud.config.unitName() + "-marker"
+	if err := server.change(http.MethodPost, "/profiles", api.ProfilesPost{Name: marker}, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer server.change(http.MethodDelete, apiPath("profiles", marker), nil, "")
+	for {
+		_, message, err := events.ReadMessage()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(message), marker) {
+			return
+		}
+		if strings.Contains(string(message), cloud.config.unitName()) {
+			t.Errorf("a steady Prepare wrote: %s", message)
+		}
+	}
+}
