@@ -44,7 +44,7 @@ func (c *Cloud) ensureACL(server server) error {
 	if slices.Equal(current.Egress, wanted) && len(current.Ingress) == 0 {
 		return nil
 	}
-	c.log.WithField("acl", name).Debug("the network ACL is written anew: addresses, the denylist or the ACL itself changed")
+	c.log.WithField("acl", name).Info("the network ACL is not what addresses and denylist ask for: writing it anew")
 	change := api.NetworkACLPut{Description: current.Description, Config: current.Config, Egress: wanted, Ingress: []api.NetworkACLRule{}}
 	if err := server.change(http.MethodPut, apiPath("network-acls", name), change, etag); err != nil {
 		return cannot(err, "change the network ACL %s", name)
