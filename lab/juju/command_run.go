@@ -250,7 +250,10 @@ func (i *invocation) verdict(tasks []*task) error {
 	var failed []string
 	for _, t := range tasks {
 		code, exited := t.Results["return-code"]
-		if t.Status == taskError || t.Status == taskFailed && (!exited || code != 0) {
+		switch {
+		case t.Status == taskError:
+			failed = append(failed, fmt.Sprintf(" - id \"%d\" was refused: %s", t.ID, t.Message))
+		case t.Status == taskFailed && (!exited || code != 0):
 			failed = append(failed, fmt.Sprintf(" - id \"%d\" with return code %d", t.ID, t.Code))
 		}
 	}
