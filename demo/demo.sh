@@ -1,6 +1,7 @@
 #!/bin/bash
 # The charm's main story, from deployment to removal: every command is shown as
 # an operator would type it, with what it really printed and how long it took.
+# Lines with "…" tell what the unit's status says meanwhile.
 #
 #   demo/demo.sh [auto|lxd|emulated]
 #
@@ -10,54 +11,74 @@ cd "$(dirname "$0")/.."
 
 cloud=${1:-auto}
 export LAB_DIR=$PWD/.lab-demo-$$
-charm=./github-runner_$(case $(uname -m) in aarch64) echo arm64 ;; *) echo amd64 ;; esac).charm
+case $(uname -m) in
+aarch64) charm=./github-runner_arm64.charm ;;
+*) charm=./github-runner_amd64.charm ;;
+esac
 unit=github-runner/0
 began=$EPOCHREALTIME
+bold='' plain=''
+[ ! -t 1 ] || bold=$'\e[1m' plain=$'\e[0m'
 
 # since START: seconds with one decimal.
 since() { awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }'; }
 
-chapter() { printf '\n\033[1m== %s\033[0m   (%s s so far)\n' "$*" "$(since "$began")"; }
+chapter() { printf '\n%s== %s%s   (%s s so far)\n' "$bold" "$*" "$plain" "$(since "$began")"; }
 
-# shown COMMAND…: the command as typed, its output, and its time.
+# shown COMMAND…: the command as typed, its output, and the time it took.
 shown() {
-    local from=$EPOCHREALTIME status=0
-    printf '\n$ %s\n' "$*"
+    local from=$EPOCHREALTIME status=0 follower
+    printf '\n%s$ %s%s\n' "$bold" "$*" "$plain"
+    follow &
+    follower=$!
     "$@" </dev/null || status=$?
+    kill "$follower" 2>/dev/null || true
+    wait "$follower" 2>/dev/null || true
     printf '  [%s s]\n' "$(since "$from")"
     return $status
 }
 
-lab() { bin/lab "$@"; }
-
-# juju is what an operator has; here the lab's model answers. While a command
-# works, the unit's status is followed.
-juju() {
-    follow &
-    local follower=$! status=0
-    bin/lab juju "$@" || status=$?
-    kill "$follower" 2>/dev/null || true
-    wait "$follower" 2>/dev/null || true
-    return $status
-}
-
-# follow prints each new status message of the unit.
+# follow prints each new status of the unit until it is killed.
 follow() {
-    local from=$EPOCHREALTIME last='' now
+    local from=$EPOCHREALTIME last now
+    last=$(workload)
     while sleep 0.5; do
-        now=$(bin/lab juju status 2>/dev/null | awk -v u="$unit" '$1 ~ "^" u { $1 = ""; print }' || true)
-        [ -z "$now" ] || [ "$now" = "$last" ] || printf '    … %5s s  %s\n' "$(since "$from")" "$now" >&2
+        now=$(workload)
+        [ -z "$now" ] || [ "$now" = "$last" ] || printf '    … %5s s  %s\n' "$(since "$from")" "$now"
         last=$now
     done
 }
+
+# workload is the unit's status and message.
+workload() {
+    [ -S "$LAB_DIR/juju.sock" ] || return 0
+    bin/lab juju status 2>/dev/null | awk -v unit="$unit" '
+        index($1, unit) == 1 {
+            status = $2
+            sub(/^[^ ]+ +[^ ]+ +[^ ]+ +[^ ]+ +[^ ]+ */, "")
+            print status ": " $0
+        }' || true
+}
+
+# settle waits until the unit has no hook at work.
+settle() {
+    local i
+    for ((i = 0; i < 300; i++)); do
+        bin/lab juju status | awk -v unit="$unit" 'index($1, unit) == 1 { exit $3 != "idle" }' && return 0
+        sleep 0.2
+    done
+}
+
+# What an operator has; here the lab answers.
+lab() { bin/lab "$@"; }
+juju() { bin/lab juju "$@"; }
 
 finish() {
     local status=$?
     trap - EXIT
     if [ "$status" != 0 ]; then
-        printf '\nThe demo FAILED after %s s. The end of the logs:\n' "$(since "$began")"
+        printf '\nThe demo FAILED after %s s.\n' "$(since "$began")"
         tail -n 40 "$LAB_DIR"/logs/*.log 2>/dev/null || true
-        printf '\n'
     fi
     bin/lab down >/dev/null || status=1
     exit "$status"
@@ -75,37 +96,37 @@ shown juju status
 shown lab cloud instances
 shown lab github runners
 
-chapter "Three jobs are taken, each runner takes one and is gone"
+chapter "Three jobs: each runner takes one, and is used up"
 shown lab github job --count 3 --duration 5s
 shown lab github wait --jobs in_progress --count 3
-shown juju status
+shown lab github runners
 shown lab github wait --jobs completed --count 3
 shown lab github jobs
 
-chapter "The finished runners are replaced, at once by an action…"
+chapter "The used ones are replaced: at once by an action…"
 shown juju run "$unit" reconcile-runners
-shown juju status
+shown lab cloud instances
 
 chapter "…or by the next update-status"
 shown lab github job --duration 1s
 shown lab github wait --jobs completed --count 4
 shown juju model-config update-status-hook-interval=10s
 shown lab github wait --idle 3
-shown juju status
 shown juju model-config update-status-hook-interval=5m
+settle
+shown juju status
 
-chapter "A runner with a job is not touched, unless exactly that is asked for"
+chapter "A runner with a job is left alone, unless exactly that is asked for"
 shown lab github job --name long --duration 10m
 shown lab github wait --busy 1
 shown juju run "$unit" flush-runners
-shown lab github wait --busy 1
+shown lab github runners
 shown juju run "$unit" flush-runners mode=flush-busy
 shown lab github wait --busy 0 --idle 3
-shown juju status
+shown juju run "$unit" check-runners
 
 chapter "More runners, and fewer"
 shown juju config github-runner virtual-machines=5
-shown lab github wait --idle 5
 shown juju status
 shown juju config github-runner virtual-machines=3
 shown juju status
@@ -117,6 +138,6 @@ left=0
 proof=$(bin/lab leftovers) || left=1
 shown lab down
 
-chapter "What is left"
+chapter "What the charm left behind"
 printf '%s\n' "$proof"
 exit $left

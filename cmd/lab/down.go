@@ -48,7 +48,7 @@ func cmdLeftovers(ctx context.Context, env environment, args []string) error {
 	if !left.Empty() {
 		return exitStatus(1)
 	}
+	fmt.Fprintln(env.Stdout, "kept on purpose: the logs in", filepath.Join(l.Root, "var/log"))
 	fmt.Fprintln(env.Stdout, left)
-	fmt.Fprintln(env.Stdout, "Kept on purpose: logs in", filepath.Join(l.Root, "var/log"))
 	return nil
 }
