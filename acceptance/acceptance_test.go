@@ -54,7 +54,8 @@ func testMain(m *testing.M) int {
 	return m.Run()
 }
 
-// build makes what is tested: the lab, the charm's program, the charm.
+// build makes what is tested: the lab and the runner application that its GitHub
+// offers, the charm's program, the charm.
 func build(bin string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), buildDeadline)
 	defer cancel()
@@ -62,6 +63,7 @@ func build(bin string) error {
 	steps := [][]string{
 		{"go", "build", "-o", filepath.Join(bin, "lab"), "./cmd/lab"},
 		{"go", "build", "-trimpath", "-o", program, "./cmd/github-runner"},
+		{filepath.Join(bin, "lab"), "pack-application", "--output", bin},
 		{"go", "run", "./cmd/packcharm", "--binary", program, "--output", bin},
 	}
 	for _, step := range steps {
