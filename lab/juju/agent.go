@@ -171,20 +171,25 @@ func (g *agent) runHook(ctx context.Context, s *Server, o operation) {
 	}
 }
 
-// prepare does what Juju's agent does before some hooks.
+// prepare unpacks the charm before the hooks that want it.
 func (g *agent) prepare(s *Server, o operation) error {
-	switch {
-	case o.Upgrade:
-		s.mu.Lock()
-		file := g.app.File
-		s.mu.Unlock()
-		return unpack(file, g.charmDir(s), s.options.GitHubURL)
-	case o.Hook == "install":
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if g.unit.Status.Current == "waiting" {
-			g.unit.Status = status{Current: "maintenance", Message: "installing charm software", Since: time.Now()}
-		}
+	if !o.Unpack {
+		return nil
+	}
+	s.mu.Lock()
+	file := g.app.File
+	s.mu.Unlock()
+	if err := unpack(file, g.charmDir(s), s.options.GitHubURL); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// Once is enough, however often the hook is tried.
+	if len(g.unit.Pending) > 0 && g.unit.Pending[0].ID == o.ID {
+		g.unit.Pending[0].Unpack = false
+	}
+	if !g.unit.Started && g.unit.Status.Current == "waiting" {
+		g.unit.Status = status{Current: "maintenance", Message: "installing charm software", Since: time.Now()}
 	}
 	return nil
 }

@@ -213,9 +213,17 @@ func mapValue(node *yaml.Node, key string) *yaml.Node {
 
 // replaceFile replaces a file in one step.
 func replaceFile(path string, content []byte, mode fs.FileMode) error {
-	next := path + ".new"
-	if err := os.WriteFile(next, content, mode); err != nil {
+	next, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
 		return err
 	}
-	return os.Rename(next, path)
+	_, err = next.Write(content)
+	err = errors.Join(err, next.Chmod(mode), next.Close())
+	if err == nil {
+		err = os.Rename(next.Name(), path)
+	}
+	if err != nil {
+		os.Remove(next.Name())
+	}
+	return err
 }

@@ -26,14 +26,20 @@ func (l *list) Set(value string) error {
 
 var applicationName = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]*[a-z][a-z0-9]*)*$`)
 
+// deployment are the flags of deploy.
+type deployment struct {
+	config, storage list
+	units           int
+	base            string
+}
+
 func cmdDeploy(i *invocation) func(context.Context) error {
-	var config, storage list
-	i.flags.Var(&config, "config", "")
-	i.flags.Var(&storage, "storage", "")
-	units := 1
-	i.flags.IntVar(&units, "n", 1, "")
-	i.flags.IntVar(&units, "num-units", 1, "")
-	base := i.flags.String("base", "", "")
+	var d deployment
+	i.flags.Var(&d.config, "config", "")
+	i.flags.Var(&d.storage, "storage", "")
+	i.flags.IntVar(&d.units, "n", 1, "")
+	i.flags.IntVar(&d.units, "num-units", 1, "")
+	i.flags.StringVar(&d.base, "base", "", "")
 	i.flags.Bool("trust", false, "")
 	i.flags.String("to", "", "")
 	i.flags.String("constraints", "", "")
@@ -41,42 +47,50 @@ func cmdDeploy(i *invocation) func(context.Context) error {
 		if err := i.count(1, 2, "a .charm file and, if wanted, an application name"); err != nil {
 			return err
 		}
-		file, c, err := i.server.takeCharm(inDir(i.dir, i.args[0]))
+		a, err := i.newApplication(d)
 		if err != nil {
 			return err
 		}
-		a := &application{Name: c.Name, Charm: c, File: file, Base: c.Bases[len(c.Bases)-1], Peers: map[string]string{}, Units: map[int]*unit{}}
-		if len(i.args) == 2 {
-			a.Name = i.args[1]
-		}
-		if !applicationName.MatchString(a.Name) {
-			return fmt.Errorf("invalid application name %q", a.Name)
-		}
-		if *base != "" {
-			a.Base = strings.TrimSuffix(*base, "/stable")
-		}
-		if !slices.Contains(c.Bases, a.Base) {
-			return fmt.Errorf("base %q is not supported by the charm, supported bases are: %s", a.Base, strings.Join(c.Bases, ", "))
-		}
-		if a.Settings, err = i.settings(c, a.Name, config); err != nil {
-			return err
-		}
-		wanted, err := c.wantedStorage(storage)
+		wanted, err := a.Charm.wantedStorage(d.storage)
 		if err != nil {
 			return err
 		}
 		var made []*unit
 		err = i.locked(func(m *model) error {
-			made, err = i.server.deploy(m, a, units, wanted)
+			made, err = i.server.deploy(m, a, d.units, wanted)
 			return err
 		})
 		if err != nil {
 			return err
 		}
 		fmt.Fprintf(i.stderr, "Located local charm %q, revision %d\nDeploying %q from local charm %q, revision %d on %s\n",
-			c.Name, a.Revision, a.Name, c.Name, a.Revision, a.Base)
+			a.Charm.Name, a.Revision, a.Name, a.Charm.Name, a.Revision, a.Base)
 		return i.wait(ctx, made)
 	}
+}
+
+// newApplication makes the application that the arguments of deploy name,
+// without units.
+func (i *invocation) newApplication(d deployment) (*application, error) {
+	file, c, err := i.server.takeCharm(inDir(i.dir, i.args[0]))
+	if err != nil {
+		return nil, err
+	}
+	a := &application{Name: c.Name, Charm: c, File: file, Base: c.Bases[len(c.Bases)-1], Peers: map[string]string{}, Units: map[int]*unit{}}
+	if len(i.args) == 2 {
+		a.Name = i.args[1]
+	}
+	if !applicationName.MatchString(a.Name) {
+		return nil, fmt.Errorf("invalid application name %q", a.Name)
+	}
+	if d.base != "" {
+		a.Base = strings.TrimSuffix(d.base, "/stable")
+	}
+	if !slices.Contains(c.Bases, a.Base) {
+		return nil, fmt.Errorf("base %q is not supported by the charm, supported bases are: %s", a.Base, strings.Join(c.Bases, ", "))
+	}
+	a.Settings, err = i.settings(c, a.Name, d.config)
+	return a, err
 }
 
 // deploy adds an application to the model. The lock is held.
@@ -283,123 +297,14 @@ func (s *Server) refresh(m *model, a *application, c charm, file string, setting
 			continue
 		}
 		upgrade := newOperation("upgrade-charm")
-		upgrade.Upgrade = true
+		upgrade.Unpack = true
 		if u.Failed != "" {
 			// Juju lets a new charm heal a hook that failed: it is replaced
 			// before the hook is tried again.
-			u.Pending[0].Upgrade = true
+			u.Pending[0].Unpack = true
 		}
 		s.queue(u, upgrade, newOperation("config-changed"))
 		s.retry(u)
 	}
 	s.update()
-}
-
-func cmdRemoveUnit(i *invocation) func(context.Context) error {
-	force := i.removalFlags()
-	return func(ctx context.Context) error {
-		if err := i.count(1, -1, "unit names"); err != nil {
-			return err
-		}
-		var units []*unit
-		err := i.locked(func(m *model) error {
-			for _, name := range i.args {
-				if _, _, err := m.unit(name); err != nil {
-					return err
-				}
-			}
-			for _, name := range i.args {
-				a, u, _ := m.unit(name)
-				fmt.Fprintf(i.stderr, "will remove unit %s\n", u.Name)
-				i.server.retire(m, a, u, *force)
-				units = append(units, u)
-			}
-			i.server.update()
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		return i.wait(ctx, units)
-	}
-}
-
-func (i *invocation) removalFlags() (force *bool) {
-	i.flags.Bool("no-prompt", false, "")
-	i.flags.Bool("destroy-storage", false, "")
-	return i.flags.Bool("force", false, "")
-}
-
-func cmdRemoveApplication(i *invocation) func(context.Context) error {
-	force := i.removalFlags()
-	return func(ctx context.Context) error {
-		if err := i.count(1, -1, "application names"); err != nil {
-			return err
-		}
-		var units []*unit
-		err := i.locked(func(m *model) error {
-			for _, name := range i.args {
-				if _, err := m.application(name); err != nil {
-					return err
-				}
-			}
-			for _, name := range i.args {
-				units = append(units, i.removeApplication(m, m.Applications[name], *force)...)
-			}
-			i.server.update()
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		return i.wait(ctx, units)
-	}
-}
-
-func (i *invocation) removeApplication(m *model, a *application, force bool) []*unit {
-	fmt.Fprintf(i.stderr, "will remove application %s\n", a.Name)
-	a.Dying = true
-	units := a.sortedUnits()
-	for _, u := range units {
-		fmt.Fprintf(i.stderr, "- will remove unit %s\n", u.Name)
-		i.server.retire(m, a, u, force)
-	}
-	if len(units) == 0 {
-		delete(m.Applications, a.Name)
-	}
-	return units
-}
-
-func cmdResolved(i *invocation) func(context.Context) error {
-	noRetry := i.flags.Bool("no-retry", false, "")
-	return func(ctx context.Context) error {
-		if err := i.count(1, -1, "unit names"); err != nil {
-			return err
-		}
-		var units []*unit
-		err := i.locked(func(m *model) error {
-			for _, name := range i.args {
-				_, u, err := m.unit(name)
-				if err != nil {
-					return err
-				}
-				if u.Failed == "" {
-					return fmt.Errorf("unit %q is not in an error state", u.Name)
-				}
-				if *noRetry {
-					u.Failed, u.Attempts = "", 0
-					u.Pending = u.Pending[1:]
-				}
-				i.server.retry(u)
-				i.server.agents[u].retryNow = true
-				units = append(units, u)
-			}
-			i.server.update()
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		return i.wait(ctx, units)
-	}
 }

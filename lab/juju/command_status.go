@@ -93,8 +93,8 @@ func (m *model) printStatus(out io.Writer, args []string) error {
 				name += "*"
 			}
 			message := s.Message
-			if u.Agent.Message != "" {
-				message = strings.TrimSpace(fmt.Sprintf("(%s) %s", strings.TrimPrefix(u.Agent.Message, "running "), message))
+			if doing := u.doing(); doing != "" {
+				message = strings.TrimSpace(fmt.Sprintf("(%s) %s", doing, message))
 			}
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t\t%s\n", name, s.Current, u.Agent.Current, machineID, machineAddress, message)
 		}
@@ -103,6 +103,12 @@ func (m *model) printStatus(out io.Writer, args []string) error {
 	fmt.Fprintln(w, "\nMachine\tState\tAddress\tInst id\tBase\tAZ\tMessage")
 	fmt.Fprintf(w, "%s\tstarted\t%s\tmanual:\t%s\t\tthis machine\n", machineID, machineAddress, apps[0].Base)
 	return w.Flush()
+}
+
+// doing is the name of the hook or action that runs.
+func (u *unit) doing() string {
+	doing := strings.TrimPrefix(u.Agent.Message, "running ")
+	return strings.TrimPrefix(strings.TrimSuffix(doing, " hook"), "action ")
 }
 
 // statusTree has the shape of 'juju status --format json'.

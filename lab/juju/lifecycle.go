@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,8 +54,8 @@ func (s *Server) takeCharm(path string) (kept string, c charm, err error) {
 	return kept, c, err
 }
 
-// addUnit makes a unit with its charm and storage, and starts its agent. wanted
-// has the count of each storage. The lock is held.
+// addUnit makes a unit with its storage, and starts its agent, which unpacks the
+// charm. wanted has the count of each storage. The lock is held.
 func (s *Server) addUnit(m *model, a *application, wanted map[string]int) (*unit, error) {
 	number := m.Units[a.Name]
 	u := &unit{
@@ -67,9 +66,6 @@ func (s *Server) addUnit(m *model, a *application, wanted map[string]int) (*unit
 		State:   map[string]string{},
 		Storage: map[string]storage{},
 		Secrets: map[string]int{},
-	}
-	if err := unpack(a.File, filepath.Join(s.agentDir(m, u), "charm"), s.options.GitHubURL); err != nil {
-		return nil, err
 	}
 	for name, count := range wanted {
 		for range count {
@@ -85,18 +81,14 @@ func (s *Server) addUnit(m *model, a *application, wanted map[string]int) (*unit
 	for _, endpoint := range a.Charm.Peers {
 		u.Pending = append(u.Pending, newOperation(endpoint+"-relation-created", a.peerVariables(endpoint, "")...))
 	}
-	u.Pending = append(u.Pending, s.leadershipHook(a, u)...)
+	if a.leader() == u {
+		u.Pending = append(u.Pending, newOperation("leader-elected"))
+	}
 	u.Pending = append(u.Pending, newOperation("config-changed"), newOperation("start"))
+	u.Pending[0].Unpack = true
 	s.meetPeers(a, u, others)
 	s.startAgent(m, a, u)
 	return u, nil
-}
-
-func (s *Server) leadershipHook(a *application, u *unit) []operation {
-	if a.leader() != u {
-		return []operation{newOperation("leader-settings-changed")}
-	}
-	return []operation{newOperation("leader-elected")}
 }
 
 // meetPeers queues the hooks by which units of a peer relation meet.

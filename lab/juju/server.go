@@ -89,11 +89,8 @@ func NewServer(options Options) (*Server, error) {
 			return nil, fmt.Errorf("cannot make the model's directory: %w", err)
 		}
 	}
-	for name := range hookTools {
-		link := s.path("tools", name)
-		if err := os.Symlink(options.Program, link); err != nil && !errors.Is(err, os.ErrExist) {
-			return nil, fmt.Errorf("cannot make the hook tools: %w", err)
-		}
+	if err := s.linkTools(); err != nil {
+		return nil, fmt.Errorf("cannot make the hook tools: %w", err)
 	}
 	var err error
 	if s.state, err = loadState(s.statePath()); err != nil {
@@ -103,6 +100,20 @@ func NewServer(options Options) (*Server, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// linkTools fills the folder that stands first in a hook's PATH.
+func (s *Server) linkTools() error {
+	for name := range hookTools {
+		link := s.path("tools", name)
+		if err := os.Remove(link); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		if err := os.Symlink(s.options.Program, link); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Run serves until ctx ends; ready is called when the socket answers. It ends

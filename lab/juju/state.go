@@ -89,8 +89,8 @@ type storage struct {
 type operation struct {
 	ID   string `json:"id"`
 	Hook string `json:"hook"`
-	// Upgrade: the charm is replaced before.
-	Upgrade bool `json:"upgrade,omitempty"`
+	// Unpack: the application's charm is unpacked before.
+	Unpack bool `json:"unpack,omitempty"`
 	// Variables are the environment variables of this kind of hook.
 	Variables []string `json:"variables,omitempty"`
 }
