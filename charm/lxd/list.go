@@ -3,6 +3,7 @@ package lxd
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -28,7 +29,7 @@ func (c *Cloud) List(ctx context.Context) ([]runner.Instance, error) {
 		return nil, err
 	}
 	defer cancel()
-	all, err := server.GetInstances(api.InstanceTypeAny)
+	all, err := server.all()
 	if err != nil {
 		return nil, fmt.Errorf("cannot list LXD's instances: %w", classify(err))
 	}
@@ -64,6 +65,19 @@ func (c *Cloud) List(ctx context.Context) ([]runner.Instance, error) {
 	}
 	slices.SortFunc(result, func(a, b runner.Instance) int { return strings.Compare(a.Name, b.Name) })
 	return result, nil
+}
+
+// all returns every instance, whoever's. The client's own call for it writes the
+// whole answer down once more, for a log that nobody reads: that was a third of
+// the CPU time of a reconcile of a thousand runners.
+func (s server) all() ([]api.Instance, error) {
+	response, _, err := s.RawQuery(http.MethodGet, "/1.0/instances?recursion=1", nil, "")
+	if err != nil {
+		return nil, err
+	}
+	var instances []api.Instance
+	err = response.MetadataAsStruct(&instances)
+	return instances, err
 }
 
 // observe describes one instance of ours.

@@ -22,7 +22,6 @@ import (
 
 // instances is the part of LXD's client that deals with runners.
 type instances interface {
-	GetInstances(kind api.InstanceType) ([]api.Instance, error)
 	GetInstance(name string) (*api.Instance, string, error)
 	GetInstanceConsoleLog(name string, args *lxd.InstanceConsoleLogArgs) (io.ReadCloser, error)
 	GetOperations() ([]api.Operation, error)
