@@ -69,6 +69,7 @@ func lxdConfig(s state.CharmState, m charm.Materials, root string) lxd.Config {
 		Owner:        s.Owner,
 		ExchangeDir:  m.Dir.Path("exchange"),
 		ImageAlias:   s.BaseImage,
+		Arch:         string(s.Arch),
 		InstanceType: string(s.InstanceType),
 		CPU:          s.Resources.CPU,
 		Memory:       s.Resources.Memory,
