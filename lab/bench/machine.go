@@ -17,6 +17,8 @@ type Machine struct {
 	// Memory is in bytes.
 	Memory uint64 `json:"memory"`
 	Kernel string `json:"kernel"`
+	// Load is how many processes wanted to run in the minute before.
+	Load float64 `json:"load"`
 	// Cloud is LXD's version and storage driver, or that it was emulated.
 	Cloud string `json:"cloud"`
 }
@@ -27,14 +29,23 @@ func (m Machine) String() string {
 	if cloud == "" {
 		cloud = emulatedCloud
 	}
-	return fmt.Sprintf("%d CPUs (%s), %s GB, Linux %s, %s", m.CPUs, m.Model, figure(float64(m.Memory)/1e9), m.Kernel, cloud)
+	return fmt.Sprintf("%d CPUs (%s), %s GB, Linux %s, %s, load %.1f", m.CPUs, m.Model, figure(float64(m.Memory)/1e9), m.Kernel, cloud, m.Load)
 }
+
+// Busy reports whether others kept the machine's processors busy.
+func (m Machine) Busy() bool {
+	return m.Load > float64(m.CPUs)/2
+}
+
+// loadShift is the kernel's fixed point of load averages, SI_LOAD_SHIFT.
+const loadShift = 16
 
 func describeMachine() Machine {
 	m := Machine{CPUs: runtime.NumCPU(), Model: processor()}
 	var info unix.Sysinfo_t
 	if unix.Sysinfo(&info) == nil {
 		m.Memory = info.Totalram * uint64(info.Unit)
+		m.Load = float64(info.Loads[0]) / (1 << loadShift)
 	}
 	var name unix.Utsname
 	if unix.Uname(&name) == nil {

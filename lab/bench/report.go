@@ -29,14 +29,14 @@ type Result struct {
 	Ratio float64 `json:"ratio,omitempty"`
 	// Target is what the figure should be; nil where nothing was promised.
 	Target *Target `json:"target,omitempty"`
-	// Met is whether it is.
-	Met bool `json:"met,omitempty"`
 }
 
 // Target bounds a figure: its ratio, or its median where it is not of a ratio.
 type Target struct {
-	Ratio bool    `json:"ratio,omitempty"`
+	Ratio bool    `json:"ratio"`
 	Most  float64 `json:"most"`
+	// Met is whether the figure is within.
+	Met bool `json:"met"`
 }
 
 // against puts a floor beside a figure.
@@ -50,18 +50,21 @@ func (r Result) against(floor Spread) Result {
 
 // within judges a figure by its target.
 func (r Result) within(target Target) Result {
-	r.Target = &target
 	value := r.Charm.Median
 	if target.Ratio {
 		value = r.Ratio
 	}
-	r.Met = value <= target.Most && !math.IsNaN(value)
+	target.Met = value <= target.Most
+	r.Target = &target
 	return r
 }
 
 // Print writes the report for a person.
 func (r Report) Print(w io.Writer) error {
 	fmt.Fprintf(w, "Machine: %s\n", r.Machine)
+	if r.Machine.Busy() {
+		fmt.Fprintln(w, "It was busy before anything was measured: trust no time, and ratios only roughly.")
+	}
 	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	last := ""
 	for _, result := range r.Results {
@@ -107,7 +110,7 @@ func (r Result) met() string {
 	switch {
 	case r.Target == nil:
 		return "-"
-	case r.Met:
+	case r.Target.Met:
 		return "yes"
 	}
 	return "NO"
