@@ -55,17 +55,20 @@ func plan(view View, want Want, memory Memory, limits Limits) []Step {
 	if missing <= 0 || view.Away[want.Scope] != nil {
 		return steps
 	}
-	for range memory.allowance(missing, unproven(view), view.Now) {
+	for range memory.allowance(missing, unproven(view, memory), view.Now) {
 		steps = append(steps, Step{Do: DoCreate, Reason: "too few runners"})
 	}
 	return steps
 }
 
-// unproven is how many runners have yet to show that runners can start.
-func unproven(view View) int {
+// unproven is how many runners have yet to show that runners can start. One that
+// is online has shown it, unless runners were seen to start and then to end.
+func unproven(view View, memory Memory) int {
+	_, doubted := memory.Setbacks[failStart]
 	n := 0
 	for _, r := range view.Runners {
-		if (r.Verdict == Starting || r.Verdict == Idle) && !r.Proven && !r.Outdated {
+		young := r.Verdict == Starting || doubted && r.Verdict == Idle
+		if young && !r.Proven && !r.Outdated {
 			n++
 		}
 	}

@@ -80,6 +80,11 @@ func TestPlan(t *testing.T) {
 			want:   []string{"create"}},
 		{name: "the probe is on its way", count: 3, runners: []Info{info(1, Starting)},
 			memory: Memory{Setbacks: map[string]Setback{failStart: {Count: 2, Until: epoch.Add(-time.Second)}}}},
+		{name: "the probe is online, and has yet to last", count: 3, runners: []Info{info(1, Idle)},
+			memory: Memory{Setbacks: map[string]Setback{failStart: {Count: 2, Until: epoch.Add(-time.Second)}}}},
+		{name: "one failed to be created, another one is online", count: 3, runners: []Info{info(1, Idle)},
+			memory: Memory{Setbacks: map[string]Setback{failTransient: {Count: 1, Until: epoch}}},
+			want:   []string{"create"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
