@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,6 +41,10 @@ func TestMain(m *testing.M) {
 }
 
 func testMain(m *testing.M) int {
+	if err := noteSources(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	if os.Getenv(binEnv) == "" {
 		bin, err := os.MkdirTemp("", "acceptance-bin-")
 		if err == nil {
@@ -52,6 +57,27 @@ func testMain(m *testing.M) int {
 		}
 	}
 	return m.Run()
+}
+
+// noteSources looks at every source, so that the go command knows what this test
+// depends on, and does not take the result of an earlier run for one of now.
+func noteSources() error {
+	return filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			return err
+		case err != nil:
+			return nil // gone meanwhile: nothing that is built
+		case entry.IsDir() && path != ".." && strings.HasPrefix(entry.Name(), "."):
+			return filepath.SkipDir
+		case entry.Type().IsRegular():
+			_, err = os.Stat(path)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
 }
 
 // build makes what is tested: the lab and the runner application that its GitHub
