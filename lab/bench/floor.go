@@ -6,10 +6,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"time"
 
 	client "github.com/canonical/lxd/client"
@@ -20,6 +20,13 @@ import (
 	"github-runner/charm/github"
 	"github-runner/charm/runner"
 	"github-runner/charm/secret"
+)
+
+const (
+	// onlineDeadline is what the charm gives the watchdog of a container.
+	onlineDeadline = 8 * time.Minute
+	// removeTimeout bounds the removal of one start's containers.
+	removeTimeout = 2 * time.Minute
 )
 
 // floorPrefix is what the names of the floor's runners start with: no unit's.
@@ -49,7 +56,7 @@ func newFloor(ctx context.Context, u *unit) (*floor, error) {
 	f := &floor{
 		stage:    u.stage,
 		github:   github.New(github.Options{Token: secret.New(token)}),
-		scope:    runner.Scope{API: u.stage.api(), Path: path},
+		scope:    runner.Scope{API: u.stage.api(), Path: repository},
 		exchange: filepath.Join(u.stage.dir, "floor"),
 	}
 	var err error
@@ -82,20 +89,27 @@ func (f *floor) close() {
 
 // start measures the creation of so many containers, and removes them.
 func (f *floor) start(ctx context.Context, count int) (start, error) {
-	var measured start
 	runners, err := f.prepare(ctx, count)
+	var measured start
 	if err == nil {
-		began := time.Now()
-		err = f.create(ctx, runners)
-		if err == nil {
-			err = f.stage.waitOnline(ctx, floorPrefix, count, onlineTimeout)
-		}
-		measured.Online = time.Since(began)
+		measured.Online, err = f.run(ctx, runners)
 	}
 	if err != nil {
 		err = fmt.Errorf("cannot start %d containers by a plain loop: %w", count, err)
 	}
 	return measured, errors.Join(err, f.remove(context.WithoutCancel(ctx), runners))
+}
+
+// run is what is measured.
+func (f *floor) run(ctx context.Context, runners []plain) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*onlineTimeout)
+	defer cancel()
+	began := time.Now()
+	if err := f.create(ctx, runners); err != nil {
+		return 0, err
+	}
+	err := f.stage.waitOnline(ctx, floorPrefix, len(runners), onlineTimeout)
+	return time.Since(began), err
 }
 
 // prepare does beforehand what needs no container.
@@ -124,7 +138,7 @@ func (f *floor) prepareOne(ctx context.Context) (plain, error) {
 		JIT:             jit,
 		Application:     cloudinit.Application{URL: f.application.URL, SHA256: f.application.SHA256},
 		ExchangeMounted: true,
-		OnlineDeadline:  8 * time.Minute,
+		OnlineDeadline:  onlineDeadline,
 	})
 	if err != nil {
 		return plain{}, err
@@ -172,6 +186,8 @@ func (f *floor) power(ctx context.Context, name, action string) error {
 
 // remove leaves nothing of the floor's runners.
 func (f *floor) remove(ctx context.Context, runners []plain) error {
+	ctx, cancel := context.WithTimeout(ctx, removeTimeout)
+	defer cancel()
 	err := each(runners, func(one plain) error {
 		if err := f.github.Deregister(ctx, f.scope, one.id); err != nil {
 			return err
@@ -180,7 +196,7 @@ func (f *floor) remove(ctx context.Context, runners []plain) error {
 		// runner ends without its registration: else the deletion says so.
 		_ = f.power(ctx, one.name, "stop")
 		operation, err := f.server.DeleteInstance(one.name)
-		if err != nil && strings.Contains(err.Error(), "not found") {
+		if api.StatusErrorCheck(err, http.StatusNotFound) {
 			return nil
 		}
 		if err != nil {

@@ -44,7 +44,7 @@ func quietLXD(q quiet) float64      { return float64(q.LXD) }
 // update-status, when nothing has changed since the last one. The floor is a
 // program that lists the same instances and registrations and does no more.
 func (s *session) reconcile(ctx context.Context) (results []Result, err error) {
-	on, err := s.emulated(ctx)
+	on, err := s.emulated()
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,7 @@ func (s *session) reconcile(ctx context.Context) (results []Result, err error) {
 }
 
 // emulated returns a stage on the emulation, which may be the chosen one.
-func (s *session) emulated(context.Context) (*stage, error) {
+func (s *session) emulated() (*stage, error) {
 	if s.chosen != nil && s.chosen.cloud == lab.CloudEmulated {
 		return s.chosen, nil
 	}
@@ -177,7 +177,7 @@ func List(ctx context.Context, w io.Writer, lxdSocket, githubAPI string) error {
 	registered := 0
 	for page := 1; page > 0; {
 		options := &gh.ListRunnersOptions{ListOptions: gh.ListOptions{PerPage: perPage, Page: page}}
-		list, answer, err := github.Actions.ListRunners(ctx, "acme", "widgets", options)
+		list, answer, err := github.Actions.ListRunners(ctx, repositoryOwner, repositoryName, options)
 		if err != nil {
 			return fmt.Errorf("cannot list runners: %w", err)
 		}

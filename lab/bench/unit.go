@@ -16,7 +16,11 @@ import (
 const (
 	modelUUID = "be9c0000-0000-4000-8000-000000000000"
 	token     = "ghp_benchmark"
-	path      = "acme/widgets"
+
+	// The repository that runners register with.
+	repositoryOwner = "acme"
+	repositoryName  = "widgets"
+	repository      = repositoryOwner + "/" + repositoryName
 
 	// hookTimeout is longer than any hook of the charm takes.
 	hookTimeout = 12 * time.Minute
@@ -51,7 +55,7 @@ func newUnit(on *stage, charm, name string) (*unit, error) {
 		dir:   filepath.Join(on.dir, "unit-"+strings.ReplaceAll(name, "/", "-")),
 		owner: runner.Owner{ModelUUID: modelUUID, Unit: name},
 		config: map[string]any{
-			"path":               path,
+			"path":               repository,
 			"token":              token,
 			"group":              "default",
 			"github-url":         on.githubURL,
