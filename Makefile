@@ -28,9 +28,8 @@ build: bin/github-runner bin/lab bin/application ## Build bin/github-runner and 
 
 charm: $(CHARMS) ## Pack github-runner_amd64.charm and github-runner_arm64.charm
 
-test: check bin/lab ## All checks and tests; as root on Debian on real LXD, too
-	@bin/lab up --dry-run
-	CGO_ENABLED=1 $(GO) test -race -p 1 -timeout 25m ./...
+test: setup check build ## All checks and tests; as root on Debian on real LXD, too
+	@tools/test.sh
 
 check: ## gofmt, vet and staticcheck
 	@unformatted=$$($(WITH_GO) gofmt -l acceptance charm cmd lab) || exit 1; \
