@@ -199,8 +199,10 @@ func (c cloud) inGuest(ctx context.Context, args []string, command ...string) er
 	return nil
 }
 
+// cloudReboot forces twice: once would wait for a job that can't say goodbye to
+// GitHub any more, for a minute and a half.
 func cloudReboot(ctx context.Context, c cloud, args []string) error {
-	return c.inGuest(ctx, args, "systemctl", "reboot", "--force")
+	return c.inGuest(ctx, args, "systemctl", "reboot", "--force", "--force")
 }
 
 func cloudExit(ctx context.Context, c cloud, args []string) error {
