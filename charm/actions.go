@@ -38,6 +38,7 @@ func (c *Charm) reconcileRunners(ctx context.Context) error {
 		if err := s.usable(); err != nil {
 			return err
 		}
+		s.past.Setbacks = nil // the operator asks for a try now
 		done, err := s.reconcile(ctx)
 		if err != nil {
 			return err

@@ -84,6 +84,11 @@ func (s *session) showOutcome(ctx context.Context, result runner.Result, err err
 
 // manage does the work of a reconcile.
 func (s *session) manage(ctx context.Context) (runner.Result, error) {
+	if s.problems == nil {
+		if err := s.apply(); err != nil {
+			return runner.Result{}, err
+		}
+	}
 	fleet, err := s.fleet(ctx)
 	if err != nil {
 		return runner.Result{}, err
@@ -91,11 +96,6 @@ func (s *session) manage(ctx context.Context) (runner.Result, error) {
 	defer fleet.Close()
 	if err := s.installHost(ctx, fleet); err != nil {
 		return runner.Result{}, err
-	}
-	if s.problems == nil {
-		if err := s.apply(); err != nil {
-			return runner.Result{}, err
-		}
 	}
 	result, err := fleet.Manager.Reconcile(ctx, s.want(), true)
 	for _, warning := range result.Warnings {

@@ -1,6 +1,7 @@
 package charm
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -109,12 +110,12 @@ func (s *session) lastApplied() (state.CharmState, bool) {
 // apply remembers that the state in force is being put into effect, and where
 // runners may be registered besides.
 func (s *session) apply() error {
-	if last, ok := s.lastApplied(); ok && last.Scope != s.wanted.Scope {
-		s.leave(last)
-	}
 	encoded, err := state.Encode(s.wanted)
 	if err != nil {
 		return err
+	}
+	if last, ok := s.lastApplied(); ok {
+		s.follow(last, encoded)
 	}
 	s.past.Applied = encoded
 	s.past.Build = s.Build
@@ -124,9 +125,18 @@ func (s *session) apply() error {
 	return s.dir.WriteState(s.past)
 }
 
-// leave keeps the scope of a state that is being replaced, with its token: it
-// may be the only one that can still remove registrations there.
-func (s *session) leave(last state.CharmState) {
+// follow notes what a state leaves to the one after it.
+func (s *session) follow(last state.CharmState, encoded []byte) {
+	before, err := state.Encode(last)
+	if err != nil || !bytes.Equal(before, encoded) {
+		// What failed under the last one may work under this one.
+		s.past.Setbacks = nil
+	}
+	if last.Scope == s.wanted.Scope {
+		return
+	}
+	// With its token, which may be the only one that can still remove
+	// registrations there.
 	s.past.FormerScopes = append(s.past.FormerScopes, unitdir.FormerScope{
 		Scope: unitdir.Scope(last.Scope),
 		Token: last.Token.Reveal(),

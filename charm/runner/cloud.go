@@ -12,7 +12,8 @@ import (
 //
 // Every method returns within a deadline of its own even if ctx has none, may
 // be called from several goroutines, and reports its failures as the errors of
-// this package where one fits (ErrUnreachable, ErrQuota, ErrUnauthorized, …).
+// this package where one fits (ErrUnreachable, ErrQuota, ErrUnauthorized, …),
+// with what could not be done, so that they can be shown as they are.
 type Cloud interface {
 	// Prepare makes what runners need before they are born (network, storage,
 	// profiles, image look-up) and repairs what was edited by hand. It is

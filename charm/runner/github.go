@@ -6,7 +6,8 @@ import (
 	"github-runner/charm/secret"
 )
 
-// GitHub is the part of GitHub's API that runners need.
+// GitHub is the part of GitHub's API that runners need. Its errors say what could
+// not be done and where, so that they can be shown as they are.
 type GitHub interface {
 	// Runners lists the registrations of a scope whose names start with
 	// prefix. ErrUnauthorized, ErrForbidden, ErrNotFound, RateLimited and

@@ -128,7 +128,7 @@ func (m *Manager) begin(ctx context.Context, want Want, wait bool) *reconcile {
 	if want.Count > 0 {
 		template, err := m.cfg.Cloud.Prepare(ctx, want)
 		if err != nil {
-			r.failures = append(r.failures, fmt.Errorf("cannot prepare for runners: %w", err))
+			r.failures = append(r.failures, err)
 			r.held = true
 		} else {
 			r.template = template
@@ -175,7 +175,7 @@ func (r *reconcile) round(ctx context.Context) ([]Step, error) {
 	}
 	r.judge(world)
 	if away := world.Away[r.want.Scope]; away != nil && r.first {
-		r.failures = append(r.failures, fmt.Errorf("cannot list the runners of %s: %w", r.want.Scope, away))
+		r.failures = append(r.failures, away)
 	}
 	r.first = false
 	steps := r.affordable(plan(r.view, r.want, r.memory, r.cfg.Limits))

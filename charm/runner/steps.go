@@ -81,13 +81,13 @@ func (r *reconcile) create(ctx context.Context) (string, error) {
 	name := r.cfg.Owner.NewName()
 	application, err := r.application(ctx)
 	if err != nil {
-		return name, fmt.Errorf("cannot find the runner application: %w", err)
+		return name, err
 	}
 	template := r.template
 	template.Want.Application = application
 	registration, jit, err := r.cfg.GitHub.Register(ctx, r.want.Scope, Request{Name: name, Group: r.want.Group, Labels: r.want.Labels})
 	if err != nil {
-		return name, fmt.Errorf("cannot register: %w", err)
+		return name, err
 	}
 	err = r.cfg.Cloud.Create(ctx, template, Birth{Name: name, Scope: r.want.Scope, RunnerID: registration.ID, JIT: jit})
 	if err == nil {
@@ -139,7 +139,7 @@ func (r *reconcile) created(ctx context.Context, name string, err error) {
 			return
 		}
 		if ctx.Err() == nil {
-			r.fails(failureKind(err), err.Error(), fmt.Errorf("cannot create a runner: %w", err))
+			r.fails(failureKind(err), err.Error(), err)
 		}
 	})
 }
