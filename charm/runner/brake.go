@@ -69,21 +69,21 @@ func (m *Memory) overcome(kinds ...string) {
 }
 
 // lastSetback returns the setback that holds creating back the longest, if any.
-func (m *Memory) lastSetback() (last Setback, any bool) {
+func (m *Memory) lastSetback() (last Setback, found bool) {
 	for _, s := range m.Setbacks {
-		if !any || s.Until.After(last.Until) {
-			last, any = s, true
+		if !found || s.Until.After(last.Until) {
+			last, found = s, true
 		}
 	}
-	return last, any
+	return last, found
 }
 
 // allowance is how many runners may be created now, while so many others have
 // yet to show that runners can start.
 func (m *Memory) allowance(missing, unproven int, now time.Time) int {
-	setback, any := m.lastSetback()
+	setback, found := m.lastSetback()
 	switch {
-	case !any:
+	case !found:
 		return missing
 	case setback.Until.After(now), unproven > 0:
 		return 0

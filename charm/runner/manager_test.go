@@ -376,6 +376,26 @@ func TestFailuresSideBySideAreOneSetback(t *testing.T) {
 	})
 }
 
+// A removal that fails must not be tried again and again by one reconcile.
+func TestFailedRemovalIsLeftToTheNextReconcile(t *testing.T) {
+	onEachCloud(t, func(f *fleet) {
+		f.want.Count = 1
+		f.reconcile()
+		f.want.Count = 0
+		f.cloud.AddFault(slowcloud.Fault{Method: "Delete", Err: runner.ErrUnreachable, Times: 1})
+		before := len(f.cloud.Calls())
+		began := time.Now()
+		f.manager.Reconcile(f.Context(), f.want, true)
+		if took, calls := time.Since(began), len(f.cloud.Calls())-before; took > time.Minute || calls > 100 {
+			f.Errorf("one failed removal kept the reconcile at it for %v and %d calls", took, calls)
+		}
+		time.Sleep(5 * time.Minute)
+		f.manager.Reconcile(f.Context(), f.want, true)
+		f.settle()
+		f.expectNothingLeft()
+	})
+}
+
 func TestOrphansAreSwept(t *testing.T) {
 	onEachCloud(t, func(f *fleet) {
 		_, _, err := f.github.Register(f.Context(), home, runner.Request{Name: owner.NewName()})

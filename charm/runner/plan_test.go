@@ -119,7 +119,7 @@ func TestBackOffDoublesUpToItsLimit(t *testing.T) {
 		t.Errorf("seconds to wait after each failure (-want +got):\n%s", diff)
 	}
 	memory.overcome(failQuota)
-	if _, any := memory.lastSetback(); any || memory.allowance(3, 0, epoch) != 3 {
+	if _, found := memory.lastSetback(); found || memory.allowance(3, 0, epoch) != 3 {
 		t.Error("a success does not let the brake go")
 	}
 }

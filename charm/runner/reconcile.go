@@ -1,0 +1,252 @@
+package runner
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+// fallbackBootDeadline judges runners while no template could be prepared: the
+// longest of all clouds.
+const fallbackBootDeadline = 20 * time.Minute
+
+// coalesce is how long a burst of events may gather before the world is looked
+// at again.
+const coalesce = 100 * time.Millisecond
+
+// reconcile is one run of Reconcile.
+type reconcile struct {
+	*Manager
+	want     Want
+	wait     bool
+	template Template
+	events   <-chan struct{}
+
+	application func(context.Context) (Application, error)
+	born        map[string]bool
+	tried       map[string]bool // what was done to whom in this run, done once
+	held        bool            // no more creating in this run
+	setback     map[string]bool // kinds of failures that this run has counted
+	first       bool
+	result      Result
+	failures    []error
+	view        View
+}
+
+func (m *Manager) begin(ctx context.Context, want Want, wait bool) *reconcile {
+	r := &reconcile{Manager: m, want: want, wait: wait, born: map[string]bool{}, tried: map[string]bool{}, setback: map[string]bool{}, first: true}
+	r.result.Wanted = want.Count
+	r.template = Template{Want: want}
+	if want.Count > 0 {
+		template, err := m.cfg.Cloud.Prepare(ctx, want)
+		if err != nil {
+			r.failures = append(r.failures, err)
+			r.held = true
+		} else {
+			r.template = template
+		}
+	}
+	r.template.Want = want
+	r.template.BootDeadline = cmp.Or(r.template.BootDeadline, fallbackBootDeadline)
+	r.application = sync1(func(ctx context.Context) (Application, error) {
+		return m.cfg.Application(ctx, want.Scope)
+	})
+	events, err := m.cfg.Cloud.Watch(ctx)
+	if err != nil {
+		m.cfg.Log.WithError(err).Debug("no events from the cloud: looking at it again and again instead")
+	}
+	r.events = events
+	return r
+}
+
+// run looks and acts until there is nothing to do and nothing to wait for.
+func (r *reconcile) run(ctx context.Context) error {
+	for {
+		steps, err := r.round(ctx)
+		if err != nil {
+			return errors.Join(append(r.failures, err)...)
+		}
+		if len(steps) > 0 {
+			continue
+		}
+		pause, pending := r.pending()
+		if !pending {
+			return errors.Join(append(r.failures, r.heldBack())...)
+		}
+		if err := r.pause(ctx, pause); err != nil {
+			return errors.Join(append(r.failures, fmt.Errorf("cannot wait for runners any longer: %w", err))...)
+		}
+	}
+}
+
+// round is one look at the world and all that follows from it at once.
+func (r *reconcile) round(ctx context.Context) ([]Step, error) {
+	world, err := r.look(ctx, r.want.Scope)
+	if err != nil {
+		return nil, err
+	}
+	r.judge(world)
+	if away := world.Away[r.want.Scope]; away != nil && r.first {
+		r.failures = append(r.failures, away)
+	}
+	r.first = false
+	steps := r.affordable(plan(r.view, r.want, r.memory, r.cfg.Limits))
+	r.execute(ctx, steps)
+	r.save()
+	return steps, ctx.Err()
+}
+
+// judge updates the view and what is remembered.
+func (r *reconcile) judge(world World) {
+	before := r.memory
+	r.view, r.memory = observe(world, r.cfg.Owner, r.template, r.memory, r.cfg.Limits)
+	for i, runner := range r.view.Runners {
+		if r.born[runner.Name] && runner.Hash != r.template.Hash && runner.Outdated {
+			// Replacing it would go on for ever.
+			r.view.Runners[i].Outdated = false
+			if !r.held {
+				r.held = true
+				r.failures = append(r.failures, fmt.Errorf("cannot trust the cloud: new runner %s reads back as made from another template (%s instead of %s)", runner.Name, runner.Hash, r.template.Hash))
+			}
+		}
+		r.arrived(runner, before, world.Now)
+		if runner.FailedStart {
+			// Now, so that this round's plan knows.
+			r.setBack(failStart, runner.Name+" did not start", world.Now)
+		}
+		if runner.Proven && runner.Hash == r.template.Hash {
+			r.memory.overcome(failStart)
+		}
+	}
+	if r.first {
+		r.result.Delta = r.want.Count - r.view.counted()
+	}
+	r.result.View = r.view
+	online := r.view.Count(Idle, Busy)
+	if r.cfg.Progress != nil && r.view.Count(Starting) > 0 {
+		r.cfg.Progress(fmt.Sprintf("starting runners %d/%d", online, r.want.Count))
+	}
+}
+
+// arrived tells the journal of a runner that is online for the first time.
+func (r *reconcile) arrived(runner Info, before Memory, now time.Time) {
+	if _, known := before.when(signOnline, runner.Name); known || r.template.Hash == "" {
+		return
+	}
+	if _, online := r.memory.when(signOnline, runner.Name); !online {
+		return
+	}
+	r.cfg.Log.WithFields(logrus.Fields{"runner": runner.Name, "after": now.Sub(runner.Created).Round(time.Millisecond)}).Info("runner is online")
+	if r.cfg.Journal != nil {
+		r.cfg.Journal.Online(runner.Name, now.Sub(runner.Created))
+	}
+}
+
+// heldBack is the error of a run that created fewer than it should, because of
+// what went wrong in runs before.
+func (r *reconcile) heldBack() error {
+	setback, found := r.memory.lastSetback()
+	if !found || len(r.failures) > 0 || r.view.counted() >= r.want.Count {
+		return nil
+	}
+	return Trouble{Advice: setback.Reason, Err: ErrBackingOff}
+}
+
+// affordable drops the creates of a run in which creating has failed, and what
+// the run has tried before: trying again at once would be a busy loop.
+func (r *reconcile) affordable(steps []Step) []Step {
+	var kept []Step
+	for _, step := range steps {
+		if step.Do == DoCreate {
+			if !r.held {
+				kept = append(kept, step)
+			}
+			continue
+		}
+		if this := try(step.Do, step.Runner.Name); !r.tried[this] {
+			r.tried[this] = true
+			kept = append(kept, step)
+		}
+	}
+	return kept
+}
+
+func try(do Do, name string) string {
+	return string(do) + " " + name
+}
+
+// pending reports whether there is something to wait for, and for how long at
+// most until the world is looked at again.
+func (r *reconcile) pending() (time.Duration, bool) {
+	if r.wait && r.view.Count(Starting) > 0 {
+		return r.cfg.Limits.Poll, true
+	}
+	for _, runner := range r.view.Runners {
+		quiet := runner.Verdict == Finishing && runner.Working == WorkingNo
+		if !quiet || r.tried[try(DoRemove, runner.Name)] {
+			continue
+		}
+		if deregistered, ok := r.memory.when(signDeregistered, runner.Name); ok {
+			return min(r.cfg.Limits.Poll, max(r.cfg.Limits.Settle-time.Since(deregistered), time.Millisecond)), true
+		}
+	}
+	return 0, false
+}
+
+// pause waits for an event, but no longer than so long.
+func (r *reconcile) pause(ctx context.Context, longest time.Duration) error {
+	timer := time.NewTimer(longest)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	case _, ok := <-r.events:
+		if !ok {
+			r.events = nil
+		}
+	}
+	timer.Reset(coalesce)
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+func (r *reconcile) finish() Result {
+	r.result.Warnings = r.warnings()
+	if setback, found := r.memory.lastSetback(); found && setback.Until.After(time.Now()) {
+		r.result.Held = setback
+	}
+	return r.result
+}
+
+// warnings lists what needs a person, in the view as it is.
+func (r *reconcile) warnings() []string {
+	var texts []string
+	limits := r.cfg.Limits
+	for _, runner := range append(r.view.Runners, r.view.Orphans...) {
+		age := r.view.Now.Sub(runner.Since)
+		switch {
+		case runner.Verdict == Foreign:
+			texts = append(texts, fmt.Sprintf("instance %s has the name of a runner of this unit, but was not made by it: left alone", runner.Name))
+		case runner.Verdict == Deleting && age > limits.StuckDeleting:
+			texts = append(texts, fmt.Sprintf("instance %s has been deleting for %s", runner.Name, age.Round(time.Minute)))
+		case runner.Verdict == Orphan && age > limits.StuckRegistration:
+			texts = append(texts, fmt.Sprintf("GitHub has kept the registration of %s for %s after its machine went", runner.Name, age.Round(time.Minute)))
+		}
+	}
+	for scope, err := range r.view.Away {
+		if scope != r.want.Scope {
+			texts = append(texts, fmt.Sprintf("runners may still be registered at %s, which can't be listed: %v", scope, err))
+		}
+	}
+	return texts
+}
