@@ -6,6 +6,7 @@ GO_SHA256_amd64=30c2b1bf7dcc88d3eb0a1364e47ddd9128edb3110a30e8a0ef61cd5856b31de7
 GO_SHA256_arm64=02b36b6787b3ac767668f630e2998df45a3b1f9ffee08d1bf3ef6487cd658d99
 
 # Debian packages, from the release that the machine runs: a C compiler for the
-# race detector, and what the lab's own LXD daemon and its test image need.
-BUILD_PACKAGES='gcc libc6-dev curl unzip ca-certificates'
+# race detector, programs that tests check what we render with, and what the
+# lab's own LXD daemon and its test image need.
+BUILD_PACKAGES='gcc libc6-dev curl unzip ca-certificates logrotate systemd jq'
 LXD_PACKAGES='lxd lxd-client btrfs-progs debootstrap dnsmasq-base nftables iproute2 squashfs-tools'
