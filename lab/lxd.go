@@ -245,12 +245,29 @@ func removeInstances(ctx context.Context, server lxd.InstanceServer) ([]string, 
 		if err == nil {
 			_ = wait(ctx, operation)
 		}
-		operation, err = server.DeleteInstance(name)
-		if err != nil {
+		return deleteInstance(ctx, server, name)
+	})
+}
+
+// deleteInstance deletes a stopped instance. One that is powering itself off
+// takes no order until it is off, and there is no operation to wait for.
+func deleteInstance(ctx context.Context, server lxd.InstanceServer, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, lxdCallTimeout)
+	defer cancel()
+	for {
+		operation, err := server.DeleteInstance(name)
+		if err == nil {
+			return wait(ctx, operation)
+		}
+		if !strings.Contains(err.Error(), "is busy running") {
 			return err
 		}
-		return wait(ctx, operation)
-	})
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pollInterval):
+		}
+	}
 }
 
 func removeNetworks(_ context.Context, server lxd.InstanceServer) ([]string, error) {
