@@ -118,6 +118,9 @@ type Working int
 // What a cloud can know about the work in an instance.
 const (
 	WorkingUnknown Working = iota
+	// WorkingUnseen: the runner's files could be read and tell of no job, but
+	// the processes in it can't be seen.
+	WorkingUnseen
 	WorkingNo
 	WorkingYes
 )
