@@ -21,8 +21,13 @@ const (
 	failTransient    = "transient"
 )
 
-func failureKind(err error) string {
-	kinds := []struct {
+// failures are the errors behind the kinds; where several have one kind, the
+// first speaks for it.
+func failures() []struct {
+	err  error
+	kind string
+} {
+	return []struct {
 		err  error
 		kind string
 	}{
@@ -30,13 +35,28 @@ func failureKind(err error) string {
 		{ErrNotFound, failNotFound},
 		{ErrUnauthorized, failUnauthorized},
 		{ErrForbidden, failUnauthorized},
+		{ErrFailedStart, failStart},
 	}
-	for _, k := range kinds {
-		if errors.Is(err, k.err) {
-			return k.kind
+}
+
+func failureKind(err error) string {
+	for _, f := range failures() {
+		if errors.Is(err, f.err) {
+			return f.kind
 		}
 	}
 	return failTransient
+}
+
+// kindError is the error that stands for a kind of failure; nil for those that
+// pass by themselves.
+func kindError(kind string) error {
+	for _, f := range failures() {
+		if f.kind == kind {
+			return f.err
+		}
+	}
+	return nil
 }
 
 func (m *Memory) fail(kind, reason string, now time.Time) {
@@ -70,9 +90,14 @@ func (m *Memory) overcome(kinds ...string) {
 
 // lastSetback returns the setback that holds creating back the longest, if any.
 func (m *Memory) lastSetback() (last Setback, found bool) {
-	for _, s := range m.Setbacks {
-		if !found || s.Until.After(last.Until) {
-			last, found = s, true
+	kind, found := m.lastKind()
+	return m.Setbacks[kind], found
+}
+
+func (m *Memory) lastKind() (last string, found bool) {
+	for kind, s := range m.Setbacks {
+		if !found || s.Until.After(m.Setbacks[last].Until) {
+			last, found = kind, true
 		}
 	}
 	return last, found

@@ -167,6 +167,7 @@ type github struct {
 	refuse        func(call, name string) error
 	lenient       bool // deregisters a runner that took a job a moment ago
 	never         bool // nobody comes online
+	lags          bool // the list does not say who is busy
 	calls         map[string]int
 }
 
@@ -208,7 +209,7 @@ func (g *github) Runners(_ context.Context, scope runner.Scope, prefix string) (
 // seen is the registration with the status that its machine gives it.
 func (g *github) seen(r *registration) runner.Registration {
 	told := r.Registration
-	told.Busy = r.busy
+	told.Busy = r.busy && !g.lags
 	for _, instance := range g.cloud.Truth() {
 		if instance.Name == r.Name && instance.Status == runner.StatusRunning && !g.never {
 			told.Online = true

@@ -61,7 +61,8 @@ func ParseFlushMode(name string) (FlushMode, error) {
 
 // FlushResult says what a flush did.
 type FlushResult struct {
-	// Flushed is how many runners it removed.
+	// Flushed is how many runners it removed, or let go of where their machines
+	// end by themselves.
 	Flushed int
 	// SkippedBusy are the runners left because they are busy.
 	SkippedBusy []string
@@ -102,10 +103,15 @@ type flush struct {
 type tally struct {
 	mu            sync.Mutex
 	flushed       int
+	released      map[string]bool // deregistered; the machine is on its way out
 	busy          map[string]bool
 	failed        map[string]error
 	left          map[string]bool
 	preJobTimeout bool
+}
+
+func newTally() tally {
+	return tally{released: map[string]bool{}, busy: map[string]bool{}, failed: map[string]error{}, left: map[string]bool{}}
 }
 
 func (t *tally) note(f func()) {
@@ -115,7 +121,7 @@ func (t *tally) note(f func()) {
 }
 
 func (f *flush) run(ctx context.Context) error {
-	f.tally = tally{busy: map[string]bool{}, failed: map[string]error{}, left: map[string]bool{}}
+	f.tally = newTally()
 	view, err := f.see(ctx, f.scope)
 	if err != nil {
 		return err
@@ -128,7 +134,9 @@ func (f *flush) run(ctx context.Context) error {
 	}
 	f.releaseFree(ctx, view)
 	if f.rule.waits {
-		f.awaitPreJobs(ctx, view)
+		if err := f.awaitPreJobs(ctx); err != nil {
+			return err
+		}
 	}
 	if err := f.removeQuiet(ctx); err != nil {
 		return err
@@ -163,7 +171,7 @@ func (f *flush) spare(view View) {
 // releaseFree deregisters every runner that might be idle.
 func (f *flush) releaseFree(ctx context.Context, view View) {
 	f.each(ctx, view, []Verdict{Starting, Idle, Lost}, func(ctx context.Context, r Info) error {
-		err := f.cfg.GitHub.Deregister(ctx, r.Scope, r.RunnerID)
+		err := f.deregister(ctx, r)
 		switch {
 		case errors.Is(err, ErrBusy):
 			return err
@@ -173,28 +181,70 @@ func (f *flush) releaseFree(ctx context.Context, view View) {
 			return nil // the instance goes all the same, below
 		}
 		f.Manager.note(func() { f.memory.set(signDeregistered, r.Name, time.Now()) })
+		f.tally.note(func() { f.tally.released[r.Name] = true })
 		return nil
 	})
 }
 
 // awaitPreJobs waits until no busy runner is before the end of its pre-job
-// script, for as long as the limit says and no longer.
-func (f *flush) awaitPreJobs(ctx context.Context, view View) {
-	ctx, cancel := context.WithTimeout(ctx, f.cfg.Limits.PreJob)
+// script, for as long as the limit says and no longer. It looks again after each
+// wait: GitHub tells late that a runner is busy.
+func (f *flush) awaitPreJobs(ctx context.Context) error {
+	waiting, cancel := context.WithTimeout(ctx, f.cfg.Limits.PreJob)
 	defer cancel()
-	if f.cfg.Progress != nil && view.Count(Busy) > 0 {
-		f.cfg.Progress(fmt.Sprintf("waiting for the pre-job scripts of %d busy runners", view.Count(Busy)))
-	}
-	var waits errgroup.Group
-	for _, r := range view.Runners {
-		if r.Verdict != Busy && !(f.rule.force && r.Verdict == Unknown && r.Working == WorkingYes) || r.PreJobDone {
-			continue
+	over := map[string]bool{}
+	for {
+		view, err := f.see(ctx, f.scope)
+		if err != nil {
+			return err
 		}
-		waits.Go(func() error { return f.cfg.Cloud.PreJobDone(ctx, r.Name) })
+		var before []string
+		for _, r := range view.Runners {
+			if f.inPreJob(r) && !over[r.Name] {
+				before = append(before, r.Name)
+			}
+		}
+		if len(before) == 0 {
+			return nil
+		}
+		if f.cfg.Progress != nil {
+			f.cfg.Progress(fmt.Sprintf("waiting for the pre-job scripts of %d runners", len(before)))
+		}
+		var waits errgroup.Group
+		for _, name := range before {
+			over[name] = true
+			waits.Go(func() error { return f.awaitPreJob(waiting, name) })
+		}
+		if err := waits.Wait(); err != nil {
+			f.tally.note(func() { f.tally.preJobTimeout = true })
+			f.cfg.Log.WithError(err).Warn("going on before every pre-job script has ended")
+			return ctx.Err()
+		}
 	}
-	if err := waits.Wait(); err != nil {
-		f.tally.note(func() { f.tally.preJobTimeout = true })
-		f.cfg.Log.WithError(err).Warn("going on before every pre-job script has ended")
+}
+
+// inPreJob reports whether a runner may be in its pre-job script.
+func (f *flush) inPreJob(r Info) bool {
+	// GitHub's refusal to deregister it says more than its list.
+	atWork := r.Verdict == Busy || f.tally.busy[r.Name] || (r.Verdict == Finishing || r.Verdict == Unknown) && r.Working == WorkingYes
+	return atWork && !r.PreJobDone
+}
+
+// awaitPreJob waits for one runner. A cloud that fails to wait is asked again
+// until there is no time left.
+func (f *flush) awaitPreJob(ctx context.Context, name string) error {
+	for {
+		err := f.cfg.Cloud.PreJobDone(ctx, name)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		timer := time.NewTimer(f.cfg.Limits.Poll)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return err
+		case <-timer.C:
+		}
 	}
 }
 
@@ -216,6 +266,7 @@ func (f *flush) removeQuiet(ctx context.Context) error {
 				return nil
 			}
 			if r.Working == WorkingYes {
+				f.tally.note(func() { delete(f.tally.released, r.Name) })
 				return ErrBusy // it had taken a job after all
 			}
 			if r.Working == WorkingNo {
@@ -261,7 +312,7 @@ func (f *flush) removeBusy(ctx context.Context) error {
 
 // remove removes one runner and counts it.
 func (f *flush) remove(ctx context.Context, r Info) error {
-	left, err := f.discard(ctx, r)
+	_, left, err := f.discard(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -270,33 +321,12 @@ func (f *flush) remove(ctx context.Context, r Info) error {
 		if r.Verdict != Traces {
 			f.tally.flushed++
 		}
+		delete(f.tally.released, r.Name)
 		if left {
 			f.tally.left[r.Name] = true
 		}
 	})
 	return nil
-}
-
-// discard collects from a runner, deletes its machine and then deregisters it.
-// It reports whether GitHub still holds the registration.
-func (m *Manager) discard(ctx context.Context, r Info) (left bool, err error) {
-	remains := m.collect(ctx, r)
-	if err := m.cfg.Cloud.Delete(ctx, r.Name); err != nil {
-		return false, err
-	}
-	m.note(func() { m.memory.set(signDeleted, r.Name, time.Now()) })
-	if r.Verdict != Traces && m.cfg.Journal != nil {
-		came, _ := m.memoryOf(r.Name)
-		m.cfg.Journal.Ended(ctx, r, remains, came)
-	}
-	if r.RunnerID == 0 || r.Verdict == Finishing {
-		return false, nil
-	}
-	if err := m.cfg.GitHub.Deregister(ctx, r.Scope, r.RunnerID); err != nil {
-		m.cfg.Log.WithError(err).WithField("runner", r.Name).Warn("GitHub still holds a registration")
-		return true, nil
-	}
-	return false, nil
 }
 
 // each does something to every runner of the verdicts, side by side, and tallies
@@ -333,7 +363,7 @@ func (t *tally) count(name string, err error) {
 
 func (f *flush) result() FlushResult {
 	return FlushResult{
-		Flushed:           f.tally.flushed,
+		Flushed:           f.tally.flushed + len(f.tally.released),
 		SkippedBusy:       sortedKeys(f.tally.busy),
 		Failed:            sortedKeys(f.tally.failed),
 		RegistrationsLeft: sortedKeys(f.tally.left),

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github-runner/charm/runner"
+	"github-runner/lab/slowcloud"
 )
 
 // TestFlushModes has an idle runner, one before the end of its pre-job script
@@ -119,6 +120,46 @@ func TestRetireRemovesEverything(t *testing.T) {
 		f.expectNothingLeft()
 		if f.cloud.Prepared() {
 			f.Error("what was prepared is still there")
+		}
+	})
+}
+
+// A runner whose job arrived a moment ago is listed as idle; GitHub's refusal
+// to deregister it is the first word of its job.
+func TestFlushWaitsForAJobThatGitHubDoesNotListYet(t *testing.T) {
+	onEachCloud(t, func(f *fleet) {
+		f.want.Count = 1
+		f.reconcile()
+		name := f.expectRunning(1)[0]
+		f.github.set(func(g *github) { g.lags = true })
+		f.takeJob(name)
+		began := time.Now()
+		go func() {
+			time.Sleep(time.Minute)
+			f.cloud.EndPreJob(name)
+		}()
+		f.flush(runner.FlushBusyWaitRepoCheck)
+		if took := time.Since(began); took < time.Minute {
+			f.Errorf("the flush ended after %v, in the middle of a pre-job script", took)
+		}
+	})
+}
+
+func TestFlushWaitsOnWhenTheCloudFailsToWait(t *testing.T) {
+	onEachCloud(t, func(f *fleet) {
+		f.want.Count = 1
+		f.reconcile()
+		name := f.expectRunning(1)[0]
+		f.takeJob(name)
+		f.cloud.AddFault(slowcloud.Fault{Method: "PreJobDone", Err: runner.ErrUnreachable, Times: 3})
+		began := time.Now()
+		go func() {
+			time.Sleep(time.Minute)
+			f.cloud.EndPreJob(name)
+		}()
+		f.flush(runner.FlushBusyWaitRepoCheck)
+		if took := time.Since(began); took < time.Minute {
+			f.Errorf("the flush ended after %v, in the middle of a pre-job script", took)
 		}
 	})
 }

@@ -32,9 +32,10 @@ type Limits struct {
 	// Idle is how old an idle runner may become: images and one-time tokens
 	// stay fresh.
 	Idle time.Duration
-	// StuckDeleting and StuckRegistration are after how long a deletion and a
-	// registration that GitHub does not let go are warned about.
-	StuckDeleting, StuckRegistration time.Duration
+	// StuckFinishing, StuckDeleting and StuckRegistration are after how long a
+	// runner without a registration, a deletion, and a registration that GitHub
+	// does not let go are warned about.
+	StuckFinishing, StuckDeleting, StuckRegistration time.Duration
 	// Undo bounds what is cleaned up after a cancelled step.
 	Undo time.Duration
 }
@@ -55,6 +56,7 @@ func DefaultLimits(cpus int) Limits {
 		Proven:            time.Minute,
 		AfterAway:         5 * time.Minute,
 		Idle:              12 * time.Hour,
+		StuckFinishing:    6 * time.Hour,
 		StuckDeleting:     10 * time.Minute,
 		StuckRegistration: 20 * time.Minute,
 		Undo:              4 * time.Second,

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -80,10 +81,10 @@ type Result struct {
 // reconcile tries again, and no more than that.
 func (m *Manager) Reconcile(ctx context.Context, want Want, wait bool) (Result, error) {
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, m.cfg.Limits.Reconcile)
+	bounded, cancel := context.WithTimeout(ctx, m.cfg.Limits.Reconcile)
 	defer cancel()
-	r := m.begin(ctx, want, wait)
-	err := r.run(ctx)
+	r := m.begin(bounded, want, wait)
+	err := errors.Join(r.run(bounded), ctx.Err())
 	result := r.finish()
 	if m.cfg.Journal != nil {
 		m.cfg.Journal.Reconciled(result, time.Since(began))

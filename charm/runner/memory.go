@@ -84,11 +84,14 @@ func (m *Memory) forget(s sign, name string) {
 	delete(m.Seen, s.key(name))
 }
 
-// keepOnly forgets every sign of a name that is not among names. Signs of
-// scopes stay.
-func (m *Memory) keepOnly(names map[string]bool) {
-	maps.DeleteFunc(m.Seen, func(key string, _ time.Time) bool {
+// keepOnly forgets every sign of a name that is not among names, and that a
+// scope was away before the given time.
+func (m *Memory) keepOnly(names map[string]bool, away time.Time) {
+	maps.DeleteFunc(m.Seen, func(key string, when time.Time) bool {
 		kind, name, _ := strings.Cut(key, "/")
-		return sign(kind) != signAway && !names[name]
+		if sign(kind) == signAway {
+			return when.Before(away)
+		}
+		return !names[name]
 	})
 }

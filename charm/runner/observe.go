@@ -88,7 +88,7 @@ func observe(world World, owner Owner, template Template, memory Memory, limits 
 	for _, orphan := range view.Orphans {
 		names[orphan.Name] = true
 	}
-	memory.keepOnly(names)
+	memory.keepOnly(names, world.Now.Add(-limits.AfterAway))
 	byName := func(a, b Info) int { return cmp.Compare(a.Name, b.Name) }
 	slices.SortFunc(view.Runners, byName)
 	slices.SortFunc(view.Orphans, byName)
@@ -167,6 +167,7 @@ func inspect(instance Instance, world World, template Template, memory *Memory, 
 	case away || unconfirmed:
 		seen = sightNone
 	}
+	info.Gone = seen == sightGone
 	remember(memory, instance, seen, world.Now)
 	info.Verdict = judge(facts{
 		status:   instance.Status,
@@ -245,12 +246,15 @@ func finished(info Info, memory *Memory, now time.Time, limits Limits) bool {
 	if info.Completed {
 		return true
 	}
-	if info.Working != WorkingNo {
+	if info.Working == WorkingYes || info.Working == WorkingUnknown {
 		memory.forget(signQuiet, info.Name)
 		return false
 	}
 	quiet := memory.first(signQuiet, info.Name, now)
-	if deregistered, ok := memory.when(signDeregistered, info.Name); ok && now.Sub(deregistered) >= limits.Settle {
+	_, wasOnline := memory.when(signOnline, info.Name)
+	sure := info.Working == WorkingNo || !wasOnline
+	deregistered, byUs := memory.when(signDeregistered, info.Name)
+	if sure && byUs && now.Sub(deregistered) >= limits.Settle {
 		return true
 	}
 	return now.Sub(quiet) >= limits.Quiet

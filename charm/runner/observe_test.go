@@ -27,6 +27,7 @@ func TestObserveTimes(t *testing.T) {
 		}
 		return []Instance{i}
 	}
+	unseen := func(i *Instance) { i.Working = WorkingUnseen }
 	offline := []Registration{{ID: 7, Name: name, Scope: home}}
 	idle := []Registration{{ID: 7, Name: name, Scope: home, Online: true}}
 	type judged struct {
@@ -59,6 +60,9 @@ func TestObserveTimes(t *testing.T) {
 		{"gone and completed", runs(time.Hour, func(i *Instance) { i.Completed, i.Working = true, WorkingUnknown }), nil, false, Memory{}, judged{Verdict: Finishing, Removable: true}},
 		{"deregistered a second ago", runs(time.Hour), nil, false, at(signDeregistered, time.Second), judged{Verdict: Finishing}},
 		{"deregistered and quiet for 5 seconds", runs(time.Hour), nil, false, at(signDeregistered, 5*time.Second), judged{Verdict: Finishing, Removable: true}},
+		{"deregistered, online before, processes unseen", runs(time.Hour, unseen), nil, false, merge(at(signDeregistered, 10*time.Second), at(signOnline, time.Hour)), judged{Verdict: Finishing}},
+		{"the same, quiet for 2 minutes", runs(time.Hour, unseen), nil, false, merge(merge(at(signDeregistered, 2*time.Minute), at(signOnline, time.Hour)), at(signQuiet, 2*time.Minute)), judged{Verdict: Finishing, Removable: true}},
+		{"deregistered, never online, processes unseen", runs(time.Hour, unseen), nil, false, at(signDeregistered, 10*time.Second), judged{Verdict: Finishing, Removable: true}},
 		{"deregistered, took a job all the same", runs(time.Hour, func(i *Instance) { i.Working = WorkingYes }), nil, false, at(signDeregistered, time.Minute), judged{Verdict: Finishing}},
 		{"stopped before any job", runs(time.Minute, func(i *Instance) { i.Status = StatusStopped }), offline, false, Memory{}, judged{Verdict: Dead, FailedStart: true}},
 		{"stopped after its job", runs(time.Minute, func(i *Instance) { i.Status, i.TookJob = StatusStopped, true }), offline, false, Memory{}, judged{Verdict: Dead, Proven: true}},

@@ -108,7 +108,9 @@ func release(view View, want Want) []Step {
 	for _, r := range candidates[:surplus] {
 		steps = append(steps, Step{Do: DoRelease, Runner: r, Reason: "too many runners"})
 	}
-	budget := max(1, want.Count/4) - inMotion(view)
+	// What is missing counts as well: where no replacement can be made, letting
+	// go of more would leave nobody.
+	budget := max(1, want.Count/4) - max(inMotion(view), want.Count-view.counted())
 	for _, r := range candidates[surplus:] {
 		if budget <= 0 || !r.Outdated {
 			break

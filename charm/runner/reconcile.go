@@ -78,7 +78,8 @@ func (r *reconcile) run(ctx context.Context) error {
 			return errors.Join(append(r.failures, r.heldBack())...)
 		}
 		if err := r.pause(ctx, pause); err != nil {
-			return errors.Join(append(r.failures, fmt.Errorf("cannot wait for runners any longer: %w", err))...)
+			// Those that are still starting do so without being watched.
+			return errors.Join(r.failures...)
 		}
 	}
 }
@@ -134,7 +135,7 @@ func (r *reconcile) judge(world World) {
 
 // arrived tells the journal of a runner that is online for the first time.
 func (r *reconcile) arrived(runner Info, before Memory, now time.Time) {
-	if _, known := before.when(signOnline, runner.Name); known || r.template.Hash == "" {
+	if _, known := before.when(signOnline, runner.Name); known {
 		return
 	}
 	if _, online := r.memory.when(signOnline, runner.Name); !online {
@@ -149,11 +150,15 @@ func (r *reconcile) arrived(runner Info, before Memory, now time.Time) {
 // heldBack is the error of a run that created fewer than it should, because of
 // what went wrong in runs before.
 func (r *reconcile) heldBack() error {
-	setback, found := r.memory.lastSetback()
+	kind, found := r.memory.lastKind()
 	if !found || len(r.failures) > 0 || r.view.counted() >= r.want.Count {
 		return nil
 	}
-	return Trouble{Advice: setback.Reason, Err: ErrBackingOff}
+	err := ErrBackingOff
+	if cause := kindError(kind); cause != nil {
+		err = fmt.Errorf("%w after %w", err, cause)
+	}
+	return Trouble{Advice: r.memory.Setbacks[kind].Reason, Err: err}
 }
 
 // affordable drops the creates of a run in which creating has failed, and what
@@ -237,6 +242,8 @@ func (r *reconcile) warnings() []string {
 		switch {
 		case runner.Verdict == Foreign:
 			texts = append(texts, fmt.Sprintf("instance %s has the name of a runner of this unit, but was not made by it: left alone", runner.Name))
+		case runner.Verdict == Finishing && age > limits.StuckFinishing:
+			texts = append(texts, fmt.Sprintf("runner %s has been finishing for %s: its registration is gone, and something still works in it", runner.Name, age.Round(time.Minute)))
 		case runner.Verdict == Deleting && age > limits.StuckDeleting:
 			texts = append(texts, fmt.Sprintf("instance %s has been deleting for %s", runner.Name, age.Round(time.Minute)))
 		case runner.Verdict == Orphan && age > limits.StuckRegistration:

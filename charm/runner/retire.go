@@ -6,26 +6,22 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Retire removes every runner of the unit, busy or not, with or without GitHub,
 // and then all that the cloud prepared for the unit. It returns the names of the
 // registrations that GitHub still holds: it removes them by itself within a day.
 func (m *Manager) Retire(ctx context.Context, scope Scope) (left []string, err error) {
-	f := &flush{Manager: m, scope: scope, rule: flushRule{busy: true, force: true}}
-	f.tally = tally{busy: map[string]bool{}, failed: map[string]error{}, left: map[string]bool{}}
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.Limits.Reconcile)
+	defer cancel()
+	f := &flush{Manager: m, scope: scope, rule: flushRule{busy: true, force: true}, tally: newTally()}
 	if err := f.removeBusy(ctx); err != nil {
 		return nil, fmt.Errorf("cannot remove the unit's runners: %w", err)
 	}
-	view, err := m.see(ctx, scope)
-	if err != nil {
+	if err := f.deregisterOrphans(ctx); err != nil {
 		return sortedKeys(f.tally.left), err
-	}
-	for _, orphan := range view.Orphans {
-		delete(f.tally.left, orphan.Name)
-		if err := m.deregister(ctx, orphan); err != nil {
-			f.tally.left[orphan.Name] = true
-		}
 	}
 	var failures []error
 	for _, name := range sortedKeys(f.tally.failed) {
@@ -35,6 +31,29 @@ func (m *Manager) Retire(ctx context.Context, scope Scope) (left []string, err e
 		failures = append(failures, fmt.Errorf("cannot remove what the unit's runners used: %w", err))
 	}
 	return sortedKeys(f.tally.left), errors.Join(failures...)
+}
+
+// deregisterOrphans tries once more what GitHub still holds.
+func (f *flush) deregisterOrphans(ctx context.Context) error {
+	view, err := f.see(ctx, f.scope)
+	if err != nil {
+		return err
+	}
+	var group errgroup.Group
+	group.SetLimit(f.cfg.Limits.Deletes)
+	for _, orphan := range view.Orphans {
+		group.Go(func() error {
+			err := f.deregister(ctx, orphan)
+			f.tally.note(func() {
+				delete(f.tally.left, orphan.Name)
+				if err != nil {
+					f.tally.left[orphan.Name] = true
+				}
+			})
+			return nil
+		})
+	}
+	return group.Wait()
 }
 
 func sortedKeys[V any](m map[string]V) []string {

@@ -1,9 +1,11 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -118,7 +120,7 @@ func (r *reconcile) fails(kind, reason string, err error) {
 // setBack remembers a failure. What began side by side and failed together is
 // one failure: each run counts each kind once.
 func (r *reconcile) setBack(kind, reason string, now time.Time) {
-	if !r.setback[kind] {
+	if _, remembered := r.memory.Setbacks[kind]; !r.setback[kind] || !remembered {
 		r.setback[kind] = true
 		r.memory.fail(kind, reason, now)
 		return
@@ -150,7 +152,7 @@ func (r *reconcile) release(ctx context.Context, runner Info) error {
 	if runner.Verdict == Lost {
 		r.failedStart(ctx, runner)
 	}
-	if err := r.cfg.GitHub.Deregister(ctx, runner.Scope, runner.RunnerID); err != nil {
+	if err := r.deregister(ctx, runner); err != nil {
 		return err
 	}
 	r.note(func() { r.memory.set(signDeregistered, runner.Name, time.Now()) })
@@ -169,20 +171,37 @@ func (r *reconcile) failedStart(ctx context.Context, runner Info) {
 func (r *reconcile) startFailed(runner Info, remains Remains, how string) {
 	reason := fmt.Sprintf("runner %s %s", runner.Name, how)
 	if remains.LastLines != "" {
-		reason += "; it left: " + remains.LastLines
+		r.cfg.Log.WithField("runner", runner.Name).Warn("the runner's last words: " + remains.LastLines)
+		reason += "; it left: " + ending(remains.LastLines)
 	}
 	r.note(func() {
 		r.fails(failStart, reason, Trouble{Advice: reason, Err: ErrFailedStart})
 	})
 }
 
+// ending returns the last lines of a text, as many as a status has room for.
+func ending(text string) string {
+	const room = 160
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	last := len(lines) - 1
+	for first := last; first >= 0; first-- {
+		kept := strings.Join(lines[first:], "\n")
+		if len(kept) > room && first < last {
+			return strings.Join(lines[first+1:], "\n")
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
 // remove collects what a runner left, deletes its machine, then deregisters it.
 func (r *reconcile) remove(ctx context.Context, runner Info) error {
-	remains := r.collect(ctx, runner)
-	if err := r.cfg.Cloud.Delete(ctx, runner.Name); err != nil {
+	remains, left, err := r.discard(ctx, runner)
+	if err != nil {
 		return err
 	}
-	r.note(func() { r.memory.set(signDeleted, runner.Name, time.Now()) })
+	if left {
+		r.cfg.Log.WithField("runner", runner.Name).Info("GitHub still holds the registration: tried again at every reconcile")
+	}
 	failed := runner.FailedStart || runner.Completed && !runner.TookJob && runner.Registration.ID != 0
 	if failed {
 		r.startFailed(runner, remains, "ended without taking a job")
@@ -193,18 +212,30 @@ func (r *reconcile) remove(ctx context.Context, runner Info) error {
 			r.result.Crashed++
 		}
 	})
-	if runner.Verdict != Traces && r.cfg.Journal != nil {
-		came, _ := r.memoryOf(runner.Name)
-		r.cfg.Journal.Ended(ctx, runner, remains, came)
+	return nil
+}
+
+// discard collects from a runner, deletes its machine and then deregisters it.
+// It reports whether GitHub still holds the registration: for as long as 15
+// minutes it believes in the job of a machine that is gone.
+func (m *Manager) discard(ctx context.Context, runner Info) (remains Remains, left bool, err error) {
+	remains = m.collect(ctx, runner)
+	if err := m.cfg.Cloud.Delete(ctx, runner.Name); err != nil {
+		return remains, false, err
 	}
-	if runner.Registration.ID == 0 {
-		return nil
+	m.note(func() { m.memory.set(signDeleted, runner.Name, time.Now()) })
+	if runner.Verdict != Traces && m.cfg.Journal != nil {
+		came, _ := m.memoryOf(runner.Name)
+		m.cfg.Journal.Ended(ctx, runner, remains, came)
 	}
-	err := r.deregister(ctx, runner)
-	if errors.Is(err, ErrBusy) {
-		return nil // GitHub lets go within 15 minutes; the orphan is tried again
+	if runner.Gone {
+		return remains, false, nil
 	}
-	return err
+	if err := m.deregister(ctx, runner); err != nil {
+		m.cfg.Log.WithError(err).WithField("runner", runner.Name).Debug("cannot deregister yet")
+		return remains, true, nil
+	}
+	return remains, false, nil
 }
 
 func (m *Manager) memoryOf(name string) (time.Time, bool) {
@@ -223,8 +254,13 @@ func (m *Manager) collect(ctx context.Context, runner Info) Remains {
 	return remains
 }
 
+// deregister trusts GitHub's word for the id before the instance's metadata.
 func (m *Manager) deregister(ctx context.Context, runner Info) error {
-	return m.cfg.GitHub.Deregister(ctx, runner.Scope, runner.RunnerID)
+	id := cmp.Or(runner.Registration.ID, runner.RunnerID)
+	if id == 0 {
+		return nil
+	}
+	return m.cfg.GitHub.Deregister(ctx, runner.Scope, id)
 }
 
 func isNotFound(err error) bool {

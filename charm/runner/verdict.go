@@ -128,7 +128,9 @@ type Info struct {
 	// Registration is what GitHub says of it; its ID is 0 when the registration
 	// is gone or can't be asked for.
 	Registration Registration
-	Verdict      Verdict
+	// Gone: GitHub has said that there is no registration any more.
+	Gone    bool
+	Verdict Verdict
 	// Outdated: made from other inputs than today's, or idle for too long.
 	Outdated bool
 	// Removable: it is finishing and nothing in it can be lost any more.
