@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -32,6 +33,9 @@ const (
 // stage is what a unit plays on: LXD's API and GitHub's.
 type stage struct {
 	cloud string
+	// model is the UUID of a model of its own: two runs on one machine must not
+	// want the same bridge.
+	model string
 	// dir is a folder of the stage's own.
 	dir string
 	// lxdDir and root are what hooks get as LXD_DIR and GITHUB_RUNNER_ROOT.
@@ -112,8 +116,18 @@ func (on *stage) makeDir() error {
 		return fmt.Errorf("cannot make a folder for benchmarks: %w", err)
 	}
 	on.dir = dir
+	on.model = newUUID()
 	on.end = append(on.end, func(context.Context) error { return os.RemoveAll(dir) })
 	return nil
+}
+
+// newUUID returns a random UUID, version 4.
+func newUUID() string {
+	var random [16]byte
+	rand.Read(random[:]) // never fails, by its contract
+	random[6] = random[6]&0x0f | 0x40
+	random[8] = random[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", random[:4], random[4:6], random[6:8], random[8:10], random[10:])
 }
 
 func (on *stage) serveGitHub(program string) error {

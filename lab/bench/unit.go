@@ -14,8 +14,7 @@ import (
 )
 
 const (
-	modelUUID = "be9c0000-0000-4000-8000-000000000000"
-	token     = "ghp_benchmark"
+	token = "ghp_benchmark"
 
 	// The repository that runners register with.
 	repositoryOwner = "acme"
@@ -53,7 +52,7 @@ func newUnit(on *stage, charm, name string) (*unit, error) {
 	u := &unit{
 		stage: on,
 		dir:   filepath.Join(on.dir, "unit-"+strings.ReplaceAll(name, "/", "-")),
-		owner: runner.Owner{ModelUUID: modelUUID, Unit: name},
+		owner: runner.Owner{ModelUUID: on.model, Unit: name},
 		config: map[string]any{
 			"path":               repository,
 			"token":              token,
