@@ -12,6 +12,9 @@ import (
 
 // usable returns why an action can't be done, if there is no state to work with.
 func (s *session) usable() error {
+	if s.past.Stopping {
+		return errors.New("the unit is being removed")
+	}
 	if !s.inForce {
 		return fmt.Errorf("the configuration must be mended first: %w", s.problems)
 	}
@@ -45,6 +48,9 @@ func (c *Charm) reconcileRunners(ctx context.Context) error {
 		}
 		results := reportResults(done.View.Report())
 		results["delta.virtual-machines"] = strconv.Itoa(done.Delta)
+		if s.problems != nil {
+			results["warning"] = "the configuration is not applied: " + s.problems.Error()
+		}
 		return errors.Join(done.trouble, s.Juju.SetActionResults(ctx, results))
 	})
 }
@@ -67,7 +73,7 @@ func (s *session) flush(ctx context.Context, mode runner.FlushMode) error {
 	if err := s.usable(); err != nil {
 		return err
 	}
-	fleet, err := s.fleet(ctx)
+	fleet, err := s.appliedFleet(ctx)
 	if err != nil {
 		return err
 	}

@@ -38,6 +38,8 @@ type Host interface {
 	// Install installs what is missing, at any time and from any hook. It is
 	// quick where nothing is.
 	Install(ctx context.Context, progress func(text string)) error
+	// Installed reports whether runners can ever have been made here.
+	Installed() bool
 }
 
 // Fleet is everything that one state of the charm works with.

@@ -7,6 +7,7 @@ import (
 
 	"github-runner/charm/juju"
 	"github-runner/charm/runner"
+	"github-runner/charm/state"
 	"github-runner/charm/unitdir"
 )
 
@@ -84,12 +85,7 @@ func (s *session) showOutcome(ctx context.Context, result runner.Result, err err
 
 // manage does the work of a reconcile.
 func (s *session) manage(ctx context.Context) (runner.Result, error) {
-	if s.problems == nil {
-		if err := s.apply(); err != nil {
-			return runner.Result{}, err
-		}
-	}
-	fleet, err := s.fleet(ctx)
+	fleet, err := s.appliedFleet(ctx)
 	if err != nil {
 		return runner.Result{}, err
 	}
@@ -106,6 +102,16 @@ func (s *session) manage(ctx context.Context) (runner.Result, error) {
 	}
 	s.showVersion(ctx, fleet)
 	return result, err
+}
+
+// appliedFleet puts the configuration into effect and builds what it works with.
+// A disk that is full must not keep dead runners on it, so that a state that
+// can't be written down is said and used all the same.
+func (s *session) appliedFleet(ctx context.Context) (Fleet, error) {
+	if err := s.apply(); err != nil {
+		s.Log.WithError(err).Warn("the configuration is in effect, but could not be written down")
+	}
+	return s.fleet(ctx)
 }
 
 // installHost installs what the machine lacks, from whichever hook finds it
@@ -143,11 +149,14 @@ func (c *Charm) storageAttached(ctx context.Context) error {
 // whatever runs on it.
 func (c *Charm) storageDetaching(ctx context.Context) error {
 	return c.with(ctx, func(s *session) error {
-		if !s.inForce || len(s.past.Applied) == 0 {
-			return nil
+		if s.wanted.Storage != state.JujuStorage {
+			return nil // nothing of ours is on it
 		}
 		s.progress(ctx)("removing the runners from the storage that is being detached")
-		return s.retire(ctx)
+		if err := s.retire(ctx); err != nil {
+			return err
+		}
+		return s.show(ctx, appearance{juju.Waiting, "the storage was detached; the next hook starts runners elsewhere"})
 	})
 }
 
@@ -156,10 +165,7 @@ func (c *Charm) stop(ctx context.Context) error {
 	return c.with(ctx, func(s *session) error {
 		s.past.Stopping = true
 		if err := s.dir.WriteState(s.past); err != nil {
-			return err
-		}
-		if !s.inForce || len(s.past.Applied) == 0 {
-			return s.dir.Remove() // nothing was ever made
+			s.Log.WithError(err).Warn("that the unit stops could not be written down")
 		}
 		s.progress(ctx)("removing all runners")
 		if err := s.retire(ctx); err != nil {
@@ -172,11 +178,14 @@ func (c *Charm) stop(ctx context.Context) error {
 // retire removes all runners and what they used. Registrations that GitHub
 // holds on to are named and no reason to fail.
 func (s *session) retire(ctx context.Context) error {
-	fleet, err := s.fleet(ctx)
+	fleet, err := s.appliedFleet(ctx)
 	if err != nil {
 		return err
 	}
 	defer fleet.Close()
+	if fleet.Host != nil && !fleet.Host.Installed() {
+		return nil
+	}
 	left, err := fleet.Manager.Retire(ctx, s.wanted.Scope)
 	for _, name := range left {
 		s.Log.WithField("runner", name).Warn("GitHub still holds the registration; it removes it by itself within a day")

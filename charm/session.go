@@ -90,7 +90,10 @@ func (s *session) read(ctx context.Context) error {
 	s.Log.WithError(s.problems).Warn("the configuration is not applied")
 	if applied, ok := s.lastApplied(); ok {
 		s.wanted, s.inForce = applied, true
+		return nil
 	}
+	// Enough to find and remove what is the unit's.
+	s.wanted = state.CharmState{Owner: s.owner, InstanceType: state.Container, Storage: state.JujuStorage}
 	return nil
 }
 
@@ -107,14 +110,21 @@ func (s *session) lastApplied() (state.CharmState, bool) {
 	return applied, true
 }
 
-// apply remembers that the state in force is being put into effect, and where
-// runners may be registered besides.
+// apply remembers that the configuration is being put into effect, and where
+// runners may be registered besides. A bad configuration changes nothing.
 func (s *session) apply() error {
+	if s.problems != nil {
+		return nil
+	}
 	encoded, err := state.Encode(s.wanted)
 	if err != nil {
 		return err
 	}
-	if last, ok := s.lastApplied(); ok {
+	last, ok := s.lastApplied()
+	if ok && s.past.Build == s.Build && sameState(last, encoded) {
+		return nil
+	}
+	if ok {
 		s.follow(last, encoded)
 	}
 	s.past.Applied = encoded
@@ -127,8 +137,7 @@ func (s *session) apply() error {
 
 // follow notes what a state leaves to the one after it.
 func (s *session) follow(last state.CharmState, encoded []byte) {
-	before, err := state.Encode(last)
-	if err != nil || !bytes.Equal(before, encoded) {
+	if !sameState(last, encoded) {
 		// What failed under the last one may work under this one.
 		s.past.Setbacks = nil
 	}
@@ -144,6 +153,11 @@ func (s *session) follow(last state.CharmState, encoded []byte) {
 	})
 }
 
+func sameState(a state.CharmState, encoded []byte) bool {
+	other, err := state.Encode(a)
+	return err == nil && bytes.Equal(other, encoded)
+}
+
 // fleet builds what the state in force works with.
 func (s *session) fleet(ctx context.Context) (Fleet, error) {
 	storage, err := s.storage(ctx)
@@ -156,7 +170,9 @@ func (s *session) fleet(ctx context.Context) (Fleet, error) {
 	}
 	tokens := map[runner.Scope]secret.Text{}
 	for _, former := range s.past.FormerScopes {
-		tokens[runner.Scope(former.Scope)] = secret.New(former.Token)
+		if former.Token != "" {
+			tokens[runner.Scope(former.Scope)] = secret.New(former.Token)
+		}
 	}
 	return s.Assemble(s.wanted, Materials{
 		Dir:          s.dir,
@@ -199,17 +215,20 @@ func (s *session) saveMemory(memory runner.Memory) error {
 	if err != nil {
 		return fmt.Errorf("cannot encode the setbacks: %w", err)
 	}
-	known := map[runner.Scope]bool{}
-	s.past.FormerScopes = slices.DeleteFunc(s.past.FormerScopes, func(f unitdir.FormerScope) bool {
-		scope := runner.Scope(f.Scope)
-		kept := slices.Contains(memory.Former, scope) && !known[scope]
-		known[scope] = true
-		return !kept
-	})
-	for _, scope := range memory.Former {
-		if !known[scope] {
-			s.past.FormerScopes = append(s.past.FormerScopes, unitdir.FormerScope{Scope: unitdir.Scope(scope), Since: time.Now().UTC()})
+	known := map[runner.Scope]unitdir.FormerScope{}
+	for _, former := range s.past.FormerScopes {
+		// The last token of a scope is the best that there is for it.
+		if scope := runner.Scope(former.Scope); former.Token != "" || known[scope].Token == "" {
+			known[scope] = former
 		}
+	}
+	s.past.FormerScopes = nil
+	for _, scope := range memory.Former {
+		former, ok := known[scope]
+		if !ok {
+			former = unitdir.FormerScope{Scope: unitdir.Scope(scope), Since: time.Now().UTC()}
+		}
+		s.past.FormerScopes = append(s.past.FormerScopes, former)
 	}
 	s.past.Seen = maps.Clone(memory.Seen)
 	s.past.Setbacks = setbacks

@@ -43,6 +43,11 @@ func (s *session) progress(ctx context.Context) func(string) {
 // passing are the kinds of trouble that go away without anybody's doing, even
 // where somebody can hasten that.
 func passing(err error) bool {
+	for _, kind := range []error{runner.ErrUnauthorized, runner.ErrForbidden, runner.ErrNotFound} {
+		if errors.Is(err, kind) {
+			return false
+		}
+	}
 	for _, kind := range []error{runner.ErrUnreachable, runner.ErrQuota, runner.ErrFailedStart, runner.ErrBackingOff} {
 		if errors.Is(err, kind) {
 			return true

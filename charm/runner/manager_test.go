@@ -396,6 +396,22 @@ func TestFailedRemovalIsLeftToTheNextReconcile(t *testing.T) {
 	})
 }
 
+func TestRunnersComeBackAfterAReboot(t *testing.T) {
+	onEachCloud(t, func(f *fleet) {
+		f.reconcile()
+		f.settle()
+		for _, name := range f.expectRunning(3) {
+			if err := f.cloud.Stop(name); err != nil {
+				f.Fatal(err)
+			}
+		}
+		time.Sleep(5 * time.Second)
+		f.restart()
+		f.reconcile()
+		f.expectRunning(3)
+	})
+}
+
 func TestOrphansAreSwept(t *testing.T) {
 	onEachCloud(t, func(f *fleet) {
 		_, _, err := f.github.Register(f.Context(), home, runner.Request{Name: owner.NewName()})

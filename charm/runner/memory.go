@@ -45,6 +45,7 @@ const (
 	signBorn         sign = "born"         // by name: created by us, not listed yet
 	signDeleted      sign = "deleted"      // by name: by us, may be listed still
 	signOnline       sign = "online"       // by name: came online
+	signLasted       sign = "lasted"       // by name: was still online a while later
 	signOffline      sign = "offline"      // by name: not online since
 	signGone         sign = "gone"         // by name: registration gone since
 	signQuiet        sign = "quiet"        // by name: finishing and nothing at work since

@@ -180,9 +180,13 @@ func inspect(instance Instance, world World, template Template, memory *Memory, 
 	info.Outdated = free && outdated(instance, template, world.Now, limits)
 	online, wasOnline := memory.when(signOnline, instance.Name)
 	info.Proven = instance.TookJob || info.Verdict == Busy || info.Verdict == Idle && world.Now.Sub(online) >= limits.Proven
+	if info.Proven {
+		memory.first(signLasted, instance.Name, world.Now)
+	}
+	_, lasted := memory.when(signLasted, instance.Name)
 	ended := info.Verdict == Dead || info.Verdict == Lost
 	_, byUs := memory.when(signDeregistered, instance.Name)
-	info.FailedStart = ended && listed && !instance.TookJob && !byUs && !(wasOnline && info.Verdict == Lost)
+	info.FailedStart = ended && listed && !instance.TookJob && !byUs && !lasted && !(wasOnline && info.Verdict == Lost)
 	settle(&info, memory, world.Now, limits)
 	return info
 }

@@ -65,6 +65,8 @@ func TestObserveTimes(t *testing.T) {
 		{"deregistered, never online, processes unseen", runs(time.Hour, unseen), nil, false, at(signDeregistered, 10*time.Second), judged{Verdict: Finishing, Removable: true}},
 		{"deregistered, took a job all the same", runs(time.Hour, func(i *Instance) { i.Working = WorkingYes }), nil, false, at(signDeregistered, time.Minute), judged{Verdict: Finishing}},
 		{"stopped before any job", runs(time.Minute, func(i *Instance) { i.Status = StatusStopped }), offline, false, Memory{}, judged{Verdict: Dead, FailedStart: true}},
+		{"stopped after it had waited for jobs", runs(time.Hour, func(i *Instance) { i.Status = StatusStopped }), offline, false, at(signLasted, time.Minute), judged{Verdict: Dead}},
+		{"stopped soon after it came online", runs(time.Hour, func(i *Instance) { i.Status = StatusStopped }), offline, false, at(signOnline, 5*time.Minute), judged{Verdict: Dead, FailedStart: true}},
 		{"stopped after its job", runs(time.Minute, func(i *Instance) { i.Status, i.TookJob = StatusStopped, true }), offline, false, Memory{}, judged{Verdict: Dead, Proven: true}},
 		{"stopped after we deregistered it", runs(time.Minute, func(i *Instance) { i.Status = StatusStopped }), nil, false, at(signDeregistered, time.Minute), judged{Verdict: Dead}},
 		{"deleted by us a moment ago, still listed", runs(time.Hour, func(i *Instance) { i.Status = StatusStopped }), nil, false, at(signDeleted, 10*time.Second), judged{Verdict: Deleting}},
