@@ -3,11 +3,13 @@ package lxd
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github-runner/charm/runner"
@@ -26,16 +28,20 @@ type step struct {
 	command  []string
 }
 
-// installations are how LXD gets onto a machine, by the ID in os-release. The
-// tools for btrfs come first: the daemon looks for them only when it starts.
+// installations are how LXD gets onto a machine, by the ID in os-release. What an
+// interrupted installation left half done is ended first: apt refuses to work
+// beside it. The tools for btrfs come before LXD: the daemon looks for them only
+// when it starts.
 var installations = map[string][]step{
 	"ubuntu": {
+		{"finishing what was left half installed", []string{"dpkg", "--configure", "-a"}},
 		{"refreshing the package lists", []string{"apt-get", "update"}},
 		{"installing storage tools", []string{"apt-get", "install", "--yes", "--no-install-recommends", "btrfs-progs"}},
 		{"installing LXD " + snapChannel, []string{"snap", "install", "lxd", "--channel=" + snapChannel}},
 		{"waiting for LXD", []string{"/snap/bin/lxd", "waitready", "--timeout=120"}},
 	},
 	"debian": {
+		{"finishing what was left half installed", []string{"dpkg", "--configure", "-a"}},
 		{"refreshing the package lists", []string{"apt-get", "update"}},
 		{"installing storage tools", []string{"apt-get", "install", "--yes", "--no-install-recommends", "btrfs-progs"}},
 		{"installing LXD", []string{"apt-get", "install", "--yes", "lxd", "lxd-client"}},
@@ -47,7 +53,7 @@ var installations = map[string][]step{
 // doing. An LXD that is there is used as it is, and with $LXD_DIR set nothing is
 // ever installed.
 func (c *Cloud) Install(ctx context.Context, progress func(string)) error {
-	if installed(c.config) {
+	if c.Installed() {
 		return nil
 	}
 	release, err := os.ReadFile(filepath.Join(c.config.Root, "/etc/os-release"))
@@ -71,17 +77,42 @@ func (c *Cloud) Install(ctx context.Context, progress func(string)) error {
 	return c.Ready(ctx)
 }
 
-// installed reports whether LXD is there, or is somebody else's to bring.
-func installed(config Config) bool {
-	if config.Socket != "" || os.Getenv("LXD_DIR") != "" {
+// places are where an LXD that is installed is seen, by the ID in os-release.
+// Ubuntu since 24.04 has /usr/sbin/lxd and /usr/sbin/lxc without it: they belong
+// to the package lxd-installer and only offer to install the snap.
+var places = map[string][]string{
+	"ubuntu": {snapSocket, "/snap/bin/lxd"},
+	"debian": {snapSocket, debianSocket},
+	"":       {snapSocket, debianSocket, "/snap/bin/lxd"},
+}
+
+// Installed reports whether LXD is there, or is somebody else's to bring, as with
+// $LXD_DIR set. Where it is not, no runner can ever have been made.
+func (c *Cloud) Installed() bool {
+	if c.config.Socket != "" || os.Getenv("LXD_DIR") != "" {
 		return true
 	}
-	for _, place := range []string{snapSocket, debianSocket, "/snap/bin/lxd", "/usr/bin/lxd", "/usr/sbin/lxd"} {
-		if _, err := os.Stat(place); err == nil {
+	release, _ := os.ReadFile(filepath.Join(c.config.Root, "/etc/os-release"))
+	id := distribution(string(release))
+	known, ok := places[id]
+	if !ok {
+		known = places[""]
+	}
+	for _, place := range known {
+		if _, err := os.Stat(filepath.Join(c.config.Root, place)); err == nil {
 			return true
 		}
 	}
-	return false
+	return id == "debian" && packaged(filepath.Join(c.config.Root, "/var/lib/dpkg"))
+}
+
+// packaged reports whether dpkg has installed LXD to the end: one that is only
+// unpacked is none.
+func packaged(database string) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), callDeadline)
+	defer cancel()
+	status, err := exec.CommandContext(ctx, "dpkg-query", "--admindir="+database, "-W", "-f", "${db:Status-Status}", "lxd").Output()
+	return err == nil && string(status) == "installed"
 }
 
 // distribution returns the ID of an os-release file.
@@ -94,7 +125,12 @@ func distribution(release string) string {
 	return ""
 }
 
-// run runs a command to its end; what it printed last is part of its error.
+// lingering is how long a command that was told to end, or that left children
+// behind which hold its output open, is waited for.
+const lingering = 5 * time.Second
+
+// run runs a command to its end; what it printed last is part of its error. The
+// children of a command that takes too long are told to end together with it.
 func run(ctx context.Context, command []string) error {
 	ctx, cancel := context.WithTimeout(ctx, installDeadline)
 	defer cancel()
@@ -102,7 +138,11 @@ func run(ctx context.Context, command []string) error {
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "HOME=/root")
 	cmd.Stdout, cmd.Stderr = &output, &output
-	if err := cmd.Run(); err != nil {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = lingering
+	// Services that a package starts may keep its output: that is no failure.
+	if err := cmd.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
 		return fmt.Errorf("%s: %w: %s", strings.Join(command, " "), err, lastLines(output.Bytes()))
 	}
 	return nil
