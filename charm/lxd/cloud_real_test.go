@@ -104,8 +104,8 @@ func TestRealJob(t *testing.T) {
 	if busy.Working != runner.WorkingYes || !busy.TookJob || !busy.PreJobDone || busy.Completed {
 		t.Errorf("a busy runner is %+v", busy)
 	}
-	if !workers("/proc")[name] {
-		t.Error("the worker process is not seen from the host")
+	if atWork, err := workers("/proc"); !atWork[name] || err != nil {
+		t.Errorf("the worker process is not seen from the host: %v", err)
 	}
 	web.script("end") <- ""
 	until(t, cloud, name, func(i runner.Instance) bool { return i.Status == runner.StatusStopped && i.Completed })

@@ -101,20 +101,27 @@ func (e exchange) isMounted() (bool, error) {
 // files are the regular files of the folder that the manager knows, by name.
 type files map[string]bool
 
-// list reports which of the known files are there. A folder that is gone, or
-// can't be read, has none.
-func (e exchange) list() files {
+// list reports which of the known files are there. A folder that is gone has
+// none; with an error there may be more than those found.
+func (e exchange) list() (files, error) {
 	found := files{}
 	root, err := os.OpenRoot(e.path())
+	if errors.Is(err, fs.ErrNotExist) {
+		return found, nil
+	}
 	if err != nil {
-		return found
+		return found, fmt.Errorf("cannot look for the files of %s: %w", e.name, err)
 	}
 	defer root.Close()
+	var failure error
 	for name := range knownFiles {
 		info, err := root.Lstat(name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			failure = fmt.Errorf("cannot look for the files of %s: %w", e.name, err)
+		}
 		found[name] = err == nil && info.Mode().IsRegular()
 	}
-	return found
+	return found, failure
 }
 
 // knownFiles are all that a runner is expected to leave.

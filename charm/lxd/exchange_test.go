@@ -78,11 +78,15 @@ func TestListCountsRegularFilesOnly(t *testing.T) {
 		cloudinit.PreJobMetricsFile: false, cloudinit.PreJobDoneFile: false, cloudinit.PostJobMetricsFile: false,
 		cloudinit.RunCompletedFile: false, cloudinit.DiagFile: true,
 	}
-	if diff := cmp.Diff(wanted, e.list()); diff != "" {
-		t.Error(diff)
+	found, err := e.list()
+	if diff := cmp.Diff(wanted, found); diff != "" || err != nil {
+		t.Error(diff, err)
 	}
-	if found := (exchange{root: e.root, name: "gone"}).list(); len(found) != 0 {
-		t.Errorf("files of a folder that is gone: %v", found)
+	if found, err := (exchange{root: e.root, name: "gone"}).list(); len(found) != 0 || err != nil {
+		t.Errorf("files of a folder that is gone: %v, %v", found, err)
+	}
+	if found, err := (exchange{root: e.root, name: "host-secret"}).list(); len(found) != 0 || err == nil {
+		t.Errorf("files of a folder that can't be opened: %v, %v", found, err)
 	}
 }
 

@@ -51,12 +51,16 @@ func (c *Cloud) List(ctx context.Context) ([]runner.Instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	working := map[string]bool{}
+	var working map[string]bool
+	var unseen error
 	if len(own) > 0 {
-		working = workers("/proc")
+		if working, unseen = workers("/proc"); unseen != nil {
+			c.log.WithError(unseen).Warn("which runners are at work can't be seen")
+		}
 	}
 	for _, instance := range own {
-		result = append(result, c.observe(instance, activities[instance.Name], working[instance.Name]))
+		seen := sight{worker: working[instance.Name], blind: unseen != nil}
+		result = append(result, c.observe(instance, activities[instance.Name], seen))
 	}
 	for _, name := range folders {
 		if !alive[name] {
@@ -80,35 +84,49 @@ func (s server) all() ([]api.Instance, error) {
 	return instances, err
 }
 
+// sight is what can be seen of the work in an instance from the host.
+type sight struct {
+	left   files
+	worker bool
+	// blind is set where files or processes could not be looked at: what was
+	// not seen may be there all the same.
+	blind bool
+}
+
 // observe describes one instance of ours.
-func (c *Cloud) observe(instance api.Instance, activity activity, worker bool) runner.Instance {
-	left := c.exchange(instance.Name).list()
+func (c *Cloud) observe(instance api.Instance, activity activity, seen sight) runner.Instance {
+	left, err := c.exchange(instance.Name).list()
+	if err != nil {
+		c.log.WithField("runner", instance.Name).WithError(err).Warn("what the runner left can't be seen")
+		seen.blind = true
+	}
+	seen.left = left
 	result := describe(instance)
 	result.Status = status(instance, activity, time.Now())
-	result.TookJob = left[cloudinit.PreJobMetricsFile] || left[cloudinit.PreJobDoneFile] || worker
+	result.TookJob = left[cloudinit.PreJobMetricsFile] || left[cloudinit.PreJobDoneFile] || seen.worker
 	result.PreJobDone = left[cloudinit.PreJobDoneFile]
 	result.Completed = left[cloudinit.RunCompletedFile]
-	result.Working = work(instance, result, left, worker)
+	result.Working = work(instance, result.Status, seen)
 	if result.Status == runner.StatusError {
-		result.Fault = fault(instance)
+		result.Fault = "it was created and never started"
 	}
 	return result
 }
 
 // work says whether a job is at work in an instance. Its files speak first; of a
 // virtual machine nothing else can be seen.
-func work(instance api.Instance, seen runner.Instance, left files, worker bool) runner.Working {
+func work(instance api.Instance, status runner.Status, seen sight) runner.Working {
+	ended := seen.left[cloudinit.PostJobMetricsFile] || seen.left[cloudinit.RunCompletedFile]
+	came := seen.left[cloudinit.PreJobMetricsFile] || seen.left[cloudinit.PreJobDoneFile]
 	switch {
-	case seen.Status != runner.StatusRunning:
+	case status != runner.StatusRunning:
 		return runner.WorkingNo
-	case worker:
+	case seen.worker || came && !ended:
 		return runner.WorkingYes
-	case left[cloudinit.PostJobMetricsFile] || left[cloudinit.RunCompletedFile]:
-		return runner.WorkingNo
-	case left[cloudinit.PreJobMetricsFile] || left[cloudinit.PreJobDoneFile]:
-		return runner.WorkingYes
-	case instance.Type == VirtualMachine:
+	case seen.blind || instance.StatusCode == api.Error:
 		return runner.WorkingUnknown
+	case instance.Type == VirtualMachine && !ended:
+		return runner.WorkingUnseen
 	}
 	return runner.WorkingNo
 }
@@ -166,13 +184,13 @@ func activityOf(operation api.Operation) activity {
 	return ""
 }
 
-// status translates LXD's state of an instance.
+// status translates LXD's state of an instance. LXD's "error" says only that it
+// could not ask just now: the monitor of a busy container, or the QMP socket of a
+// virtual machine, did not answer in time. A job may be at work there.
 func status(instance api.Instance, activity activity, now time.Time) runner.Status {
 	switch {
 	case activity == deleting:
 		return runner.StatusDeleting
-	case instance.StatusCode == api.Error:
-		return runner.StatusError
 	case instance.StatusCode != api.Stopped:
 		return runner.StatusRunning
 	case activity == creating:
@@ -183,11 +201,4 @@ func status(instance api.Instance, activity activity, now time.Time) runner.Stat
 		return runner.StatusCreating
 	}
 	return runner.StatusError
-}
-
-func fault(instance api.Instance) string {
-	if instance.StatusCode == api.Error {
-		return "LXD says that the instance is in error"
-	}
-	return "it was created and never started"
 }

@@ -37,7 +37,8 @@ func TestStatus(t *testing.T) {
 		"being unpacked":                {api.Stopped, old, creating, runner.StatusCreating},
 		"just before its start":         {api.Stopped, young, "", runner.StatusCreating},
 		"its maker died before a start": {api.Stopped, old, "", runner.StatusError},
-		"broken":                        {api.Error, started, "", runner.StatusError},
+		"slow to answer":                {api.Error, started, "", runner.StatusRunning},
+		"slow to answer at its start":   {api.Error, old, "", runner.StatusRunning},
 	} {
 		instance := api.Instance{StatusCode: test.code, Config: test.config}
 		if got := status(instance, test.activity, now); got != test.wanted {
@@ -48,24 +49,34 @@ func TestStatus(t *testing.T) {
 
 func TestWork(t *testing.T) {
 	pre, post := files{cloudinit.PreJobMetricsFile: true}, files{cloudinit.PreJobMetricsFile: true, cloudinit.PostJobMetricsFile: true}
+	completed := files{cloudinit.RunCompletedFile: true}
+	const running, stopped = runner.StatusRunning, runner.StatusStopped
 	for name, test := range map[string]struct {
 		kind   string
+		code   api.StatusCode
 		status runner.Status
-		left   files
-		worker bool
+		seen   sight
 		wanted runner.Working
 	}{
-		"container, nothing":                  {Container, runner.StatusRunning, nil, false, runner.WorkingNo},
-		"container, worker":                   {Container, runner.StatusRunning, nil, true, runner.WorkingYes},
-		"container, worker and faked end":     {Container, runner.StatusRunning, post, true, runner.WorkingYes},
-		"container, job came":                 {Container, runner.StatusRunning, pre, false, runner.WorkingYes},
-		"container, job ended":                {Container, runner.StatusRunning, post, false, runner.WorkingNo},
-		"container, stopped inside a job":     {Container, runner.StatusStopped, pre, false, runner.WorkingNo},
-		"virtual machine, nothing":            {VirtualMachine, runner.StatusRunning, nil, false, runner.WorkingUnknown},
-		"virtual machine, job came":           {VirtualMachine, runner.StatusRunning, pre, false, runner.WorkingYes},
-		"virtual machine, nothing more to do": {VirtualMachine, runner.StatusRunning, files{cloudinit.RunCompletedFile: true}, false, runner.WorkingNo},
+		"container, nothing":                  {Container, api.Running, running, sight{}, runner.WorkingNo},
+		"container, worker":                   {Container, api.Running, running, sight{worker: true}, runner.WorkingYes},
+		"container, worker and faked end":     {Container, api.Running, running, sight{left: post, worker: true}, runner.WorkingYes},
+		"container, job came":                 {Container, api.Running, running, sight{left: pre}, runner.WorkingYes},
+		"container, job ended":                {Container, api.Running, running, sight{left: post}, runner.WorkingNo},
+		"container, stopped inside a job":     {Container, api.Stopped, stopped, sight{left: pre}, runner.WorkingNo},
+		"container, slow to answer":           {Container, api.Error, running, sight{}, runner.WorkingUnknown},
+		"container, slow with a worker":       {Container, api.Error, running, sight{worker: true}, runner.WorkingYes},
+		"container, slow after a job":         {Container, api.Error, running, sight{left: post}, runner.WorkingUnknown},
+		"container, unseen":                   {Container, api.Running, running, sight{blind: true}, runner.WorkingUnknown},
+		"container, unseen, job came":         {Container, api.Running, running, sight{blind: true, left: pre}, runner.WorkingYes},
+		"container, unseen, faked end":        {Container, api.Running, running, sight{blind: true, left: post}, runner.WorkingUnknown},
+		"virtual machine, nothing":            {VirtualMachine, api.Running, running, sight{}, runner.WorkingUnseen},
+		"virtual machine, files unreadable":   {VirtualMachine, api.Running, running, sight{blind: true}, runner.WorkingUnknown},
+		"virtual machine, slow to answer":     {VirtualMachine, api.Error, running, sight{}, runner.WorkingUnknown},
+		"virtual machine, job came":           {VirtualMachine, api.Running, running, sight{left: pre}, runner.WorkingYes},
+		"virtual machine, nothing more to do": {VirtualMachine, api.Running, running, sight{left: completed}, runner.WorkingNo},
 	} {
-		got := work(api.Instance{Type: test.kind}, runner.Instance{Status: test.status}, test.left, test.worker)
+		got := work(api.Instance{Type: test.kind, StatusCode: test.code}, test.status, test.seen)
 		if got != test.wanted {
 			t.Errorf("%s: %d, wanted %d", name, got, test.wanted)
 		}

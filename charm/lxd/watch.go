@@ -102,9 +102,12 @@ func (c *Cloud) PreJobDone(ctx context.Context, name string) error {
 // preJobOver reports whether there is nothing to wait for: the script has ended,
 // or can't end any more.
 func (c *Cloud) preJobOver(ctx context.Context, name string) (bool, error) {
-	left := c.exchange(name).list()
+	left, err := c.exchange(name).list()
 	if left[cloudinit.PreJobDoneFile] || left[cloudinit.RunCompletedFile] {
 		return true, nil
+	}
+	if err != nil {
+		return false, err
 	}
 	server, cancel, err := c.connect(ctx, callDeadline)
 	if err != nil {
@@ -118,5 +121,5 @@ func (c *Cloud) preJobOver(ctx context.Context, name string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("cannot look at instance %s: %w", name, err)
 	}
-	return instance.StatusCode == api.Stopped || instance.StatusCode == api.Error, nil
+	return instance.StatusCode == api.Stopped, nil
 }

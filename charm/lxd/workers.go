@@ -3,10 +3,15 @@ package lxd
 import (
 	"bufio"
 	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // workerName is the process that GitHub's application starts for a job, as the
@@ -20,31 +25,50 @@ var payload = regexp.MustCompile(`(?:^|/)lxc\.payload\.([A-Za-z0-9-]+)(?:/|$)`)
 
 // workers returns the names of the containers that a job is at work in, seen
 // from the host: one pass over its processes. Guests can fake it, to their own
-// disadvantage only.
-func workers(proc string) map[string]bool {
+// disadvantage only. With an error there may be more than those found.
+func workers(proc string) (map[string]bool, error) {
 	found := map[string]bool{}
 	entries, err := os.ReadDir(proc)
 	if err != nil {
-		return found
+		return found, fmt.Errorf("cannot list the host's processes: %w", err)
 	}
+	var failure error
 	for _, entry := range entries {
 		if strings.Trim(entry.Name(), "0123456789") != "" {
 			continue
 		}
-		// A process may end at any time: what can't be read is gone.
-		comm, err := os.ReadFile(filepath.Join(proc, entry.Name(), "comm"))
-		if err != nil || string(bytes.TrimSpace(comm)) != workerName {
-			continue
-		}
-		groups, err := os.ReadFile(filepath.Join(proc, entry.Name(), "cgroup"))
+		name, err := workplace(filepath.Join(proc, entry.Name()))
 		if err != nil {
-			continue
+			failure = fmt.Errorf("cannot look at process %s: %w", entry.Name(), err)
 		}
-		if name, ok := container(groups); ok {
+		if name != "" {
 			found[name] = true
 		}
 	}
-	return found
+	return found, failure
+}
+
+// workplace returns the container of a process that is a worker; "" for any
+// other, and for one that has ended meanwhile.
+func workplace(process string) (string, error) {
+	comm, err := os.ReadFile(filepath.Join(process, "comm"))
+	if err != nil || string(bytes.TrimSpace(comm)) != workerName {
+		return "", ignoreGone(err)
+	}
+	groups, err := os.ReadFile(filepath.Join(process, "cgroup"))
+	if err != nil {
+		return "", ignoreGone(err)
+	}
+	name, _ := container(groups)
+	return name, nil
+}
+
+// ignoreGone turns the errors of a process that has ended into success.
+func ignoreGone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	return err
 }
 
 // container returns the container that a process with these control groups

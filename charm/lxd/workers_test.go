@@ -1,6 +1,7 @@
 package lxd
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -36,10 +37,25 @@ func TestWorkers(t *testing.T) {
 	add("27", "Runner.Worker\n", "0::/lxc.payload.\n0::/xlxc.payload.fake/\n")
 	add("net", "Runner.Worker\n", "0::/lxc.payload.net\n")
 	wanted := map[string]bool{"app-0-ab12deadbeef": true, "app-0-ab12cafecafe": true, "outer": true}
-	if diff := cmp.Diff(wanted, workers(proc)); diff != "" {
-		t.Error(diff)
+	found, err := workers(proc)
+	if diff := cmp.Diff(wanted, found); diff != "" || err != nil {
+		t.Error(diff, err)
 	}
-	if found := workers(filepath.Join(proc, "missing")); len(found) != 0 {
-		t.Errorf("workers of nowhere: %v", found)
+	for pid, unreadable := range map[string]string{"30": "comm", "31": "cgroup"} {
+		add(pid, "Runner.Worker\n", "")
+		path := filepath.Join(proc, pid, unreadable)
+		if err := errors.Join(os.RemoveAll(path), os.Mkdir(path, 0o700)); err != nil {
+			t.Fatal(err)
+		}
+		found, err := workers(proc)
+		if diff := cmp.Diff(wanted, found); diff != "" || err == nil {
+			t.Errorf("%s that can't be read: %v %s", unreadable, err, diff)
+		}
+		if err := os.RemoveAll(filepath.Join(proc, pid)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if found, err := workers(filepath.Join(proc, "missing")); len(found) != 0 || err == nil {
+		t.Errorf("workers of nowhere: %v, %v", found, err)
 	}
 }
