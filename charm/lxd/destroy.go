@@ -49,6 +49,10 @@ func (c *Cloud) Destroy(ctx context.Context) error {
 	if err := c.destroyPools(server); err != nil {
 		return err
 	}
+	// Without its pool, too: one of the two may have been made or removed alone.
+	if err := unmountMemory(c.memoryDir()); err != nil {
+		return err
+	}
 	if err := os.Remove(c.config.ExchangeDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		c.log.WithError(err).Warn("the folder for exchange with runners holds something else")
 	}

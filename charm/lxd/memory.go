@@ -44,9 +44,22 @@ func mountMemory(dir string, size int64) error {
 	return nil
 }
 
+// unmountMemory undoes mountMemory; nil where there is nothing to undo.
 func unmountMemory(dir string) error {
-	if err := unix.Unmount(dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("cannot unmount the storage in memory: %w", err)
+	for {
+		mounted, err := exchange{root: filepath.Dir(dir), name: filepath.Base(dir)}.isMounted()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("cannot look at the storage in memory: %w", err)
+		}
+		if !mounted {
+			break
+		}
+		if err := unix.Unmount(dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
+			return fmt.Errorf("cannot unmount the storage in memory: %w", err)
+		}
 	}
 	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot remove the folder for storage in memory: %w", err)

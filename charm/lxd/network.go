@@ -33,12 +33,8 @@ func (c *Cloud) networkConfig() map[string]string {
 }
 
 // ensureNetwork makes the unit's bridge, or makes it again what it should be, and
-// reports whether it is a new one.
-func (c *Cloud) ensureNetwork(server server) (created bool, err error) {
-	networks, err := server.GetNetworks()
-	if err != nil {
-		return false, cannot(err, "list LXD's networks")
-	}
+// reports whether it is a new one. networks are all that LXD has.
+func (c *Cloud) ensureNetwork(server server, networks []api.Network) (created bool, err error) {
 	name := c.config.unitName()
 	for _, network := range networks {
 		if network.Name == name {

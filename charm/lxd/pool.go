@@ -1,6 +1,7 @@
 package lxd
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -69,7 +70,22 @@ func (c *Cloud) ensurePool(server server, count int) error {
 	if found {
 		return nil
 	}
-	return c.createPool(server)
+	if err := c.createPool(server); err != nil {
+		return errors.Join(err, c.dropMemory(server))
+	}
+	return nil
+}
+
+// dropMemory gives the memory back that was mounted for a pool that could not be
+// made. A pool that may be there keeps it.
+func (c *Cloud) dropMemory(server server) error {
+	if c.config.StorageKind != MemoryStorage {
+		return nil
+	}
+	if _, _, err := server.GetStoragePool(c.poolName()); !errors.Is(classify(err), runner.ErrNotFound) {
+		return nil
+	}
+	return unmountMemory(c.memoryDir())
 }
 
 // createPool makes the pool and reads it back. Another unit may make the shared

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/canonical/lxd/shared/api"
+
 	"github-runner/charm/cloudinit"
 	"github-runner/charm/runner"
 )
@@ -27,30 +29,51 @@ func (c *Cloud) Prepare(ctx context.Context, want runner.Want) (runner.Template,
 		return runner.Template{}, err
 	}
 	defer cancel()
+	// What runners may reach is kept up whether or not more can be made: those
+	// that exist go on working.
+	if err := c.ensureIsolation(server, want.Count > 0); err != nil {
+		return runner.Template{}, err
+	}
+	template := runner.Template{Want: want, BootDeadline: c.config.bootDeadline()}
 	image, err := c.findImage(server, want.Count)
 	if err != nil {
 		return runner.Template{}, err
 	}
+	if image != "" {
+		template.Hash = c.hash(want, image)
+	}
+	if want.Count == 0 {
+		return template, nil
+	}
 	if err := c.ensurePool(server, want.Count); err != nil {
 		return runner.Template{}, err
-	}
-	if err := c.ensureACL(server); err != nil {
-		return runner.Template{}, err
-	}
-	created, err := c.ensureNetwork(server)
-	if err != nil {
-		return runner.Template{}, err
-	}
-	if created {
-		// Only now the machine has the bridge's own address, too.
-		if err := c.ensureACL(server); err != nil {
-			return runner.Template{}, err
-		}
 	}
 	if err := c.ensureProfile(server); err != nil {
 		return runner.Template{}, err
 	}
-	return runner.Template{Hash: c.hash(want, image), Want: want, BootDeadline: c.config.bootDeadline()}, nil
+	return template, nil
+}
+
+// ensureIsolation keeps up the unit's bridge and what its ACL closes. Where no
+// runner is wanted, a bridge that is not there is not made.
+func (c *Cloud) ensureIsolation(server server, create bool) error {
+	networks, err := server.GetNetworks()
+	if err != nil {
+		return cannot(err, "list LXD's networks")
+	}
+	exists := slices.ContainsFunc(networks, func(n api.Network) bool { return n.Name == c.config.unitName() })
+	if !exists && !create {
+		return nil
+	}
+	if err := c.ensureACL(server); err != nil {
+		return err
+	}
+	created, err := c.ensureNetwork(server, networks)
+	if err != nil || !created {
+		return err
+	}
+	// Only now the machine has the bridge's own address, too.
+	return c.ensureACL(server)
 }
 
 // releases are the names that the stock images have at their public server.
@@ -59,16 +82,20 @@ var releases = map[string]string{"jammy": "22.04", "noble": "24.04", "resolute":
 // architectures are LXD's names for Go's.
 var architectures = map[string]string{"amd64": "x86_64", "arm64": "aarch64"}
 
+// otherType is what LXD's client says of an alias whose image is for the other
+// kind of instances; it has no code for it.
+const otherType = "Alias doesn't exist for the specified type"
+
 // findImage returns the fingerprint of the image that runners start from. Where
-// no runner is wanted none is needed.
+// no runner is wanted none is needed: "".
 func (c *Cloud) findImage(server server, count int) (fingerprint string, err error) {
-	if c.config.InstanceType == VirtualMachine {
+	if c.config.InstanceType == VirtualMachine && count > 0 {
 		if err := c.checkVirtualMachines(server); err != nil {
 			return "", err
 		}
 	}
 	alias, _, err := server.GetImageAliasType(c.config.InstanceType, c.config.ImageAlias)
-	if err = classify(err); errors.Is(err, runner.ErrNotFound) {
+	if err = classify(err); errors.Is(err, runner.ErrNotFound) || err != nil && err.Error() == otherType {
 		if count == 0 {
 			return "", nil
 		}
@@ -84,7 +111,11 @@ func (c *Cloud) findImage(server server, count int) (fingerprint string, err err
 	if err != nil {
 		return "", cannot(err, "look up the image %s", c.config.ImageAlias)
 	}
-	if wanted := architectures[c.config.Arch]; image.Architecture != wanted {
+	wanted := architectures[c.config.Arch]
+	if image.Architecture != wanted && count == 0 {
+		return "", nil
+	}
+	if image.Architecture != wanted {
 		return "", runner.Trouble{Advice: "the image " + c.config.ImageAlias + " is for another architecture: " + c.imageCommand(), Err: fmt.Errorf("it is for %s, this machine is %s", image.Architecture, wanted)}
 	}
 	return alias.Target, nil
