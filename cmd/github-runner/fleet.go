@@ -107,6 +107,11 @@ func (h host) Install(ctx context.Context, progress func(string)) error {
 	return h.cloud.Install(ctx, progress)
 }
 
+// Installed implements charm.Host.
+func (h host) Installed() bool {
+	return h.cloud.Installed()
+}
+
 // jobs asks GitHub about jobs in the terms of the metrics.
 type jobs struct {
 	client *github.Client
