@@ -6,7 +6,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
+	"path/filepath"
+	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,27 +19,98 @@ import (
 // errNoFolder is the error of watching a folder that is not there.
 var errNoFolder = errors.New("no such folder")
 
+// lookAgain is how long what can't be watched is left before it is looked at
+// again.
+const lookAgain = time.Second
+
 // folderWatcher tells when one of the known files appears in a runner's folder.
+// The kernel allows few watchers to a user: what it refuses to watch is looked at
+// again and again instead.
 type folderWatcher struct {
-	file    *os.File
+	file    *os.File // nil where the kernel refused
 	changed chan struct{}
+
+	mu sync.Mutex
+	// unwatched are the folders that are looked at, as they were last.
+	unwatched map[string]files
 }
 
-// newFolderWatcher watches nothing yet. It ends with ctx, and changed is closed
-// then.
-func newFolderWatcher(ctx context.Context) (*folderWatcher, error) {
+// newFolderWatcher watches nothing yet. It ends with ctx; changed is never closed.
+func newFolderWatcher(ctx context.Context) *folderWatcher {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	watcher := newFolderPoller(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("cannot watch the runners' files: %w", err)
+		return watcher
 	}
-	watcher := &folderWatcher{file: os.NewFile(uintptr(fd), "inotify"), changed: make(chan struct{}, 1)}
+	watcher.file = os.NewFile(uintptr(fd), "inotify")
 	context.AfterFunc(ctx, func() { watcher.file.Close() })
 	go watcher.run()
-	return watcher, nil
+	return watcher
 }
 
-// add watches one more folder.
+// newFolderPoller is a watcher without the kernel's help.
+func newFolderPoller(ctx context.Context) *folderWatcher {
+	watcher := &folderWatcher{changed: make(chan struct{}, 1), unwatched: map[string]files{}}
+	go watcher.poll(ctx)
+	return watcher
+}
+
+// add watches one more folder, which must exist.
 func (w *folderWatcher) add(folder string) error {
+	if w.file != nil {
+		err := w.addToKernel(folder)
+		if err == nil || errors.Is(err, errNoFolder) {
+			return err
+		}
+	}
+	if _, err := os.Lstat(folder); err != nil {
+		return fmt.Errorf("cannot watch %s: %w", folder, errNoFolder)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, known := w.unwatched[folder]; !known {
+		w.unwatched[folder] = filesIn(folder)
+	}
+	return nil
+}
+
+// filesIn is a folder's list; one that can't be read shows when it can be again.
+func filesIn(folder string) files {
+	found, _ := exchange{root: filepath.Dir(folder), name: filepath.Base(folder)}.list()
+	return found
+}
+
+// poll looks at the unwatched folders until ctx ends.
+func (w *folderWatcher) poll(ctx context.Context) {
+	ticker := time.NewTicker(lookAgain)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			w.look()
+		}
+	}
+}
+
+// look tells of folders that changed, and forgets those that are gone.
+func (w *folderWatcher) look() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for folder, before := range w.unwatched {
+		now := filesIn(folder)
+		if _, err := os.Lstat(folder); errors.Is(err, fs.ErrNotExist) {
+			delete(w.unwatched, folder)
+			notify(w.changed)
+		} else if !maps.Equal(now, before) {
+			w.unwatched[folder] = now
+			notify(w.changed)
+		}
+	}
+}
+
+func (w *folderWatcher) addToKernel(folder string) error {
 	raw, err := w.file.SyscallConn()
 	if err != nil {
 		return fmt.Errorf("cannot watch %s: %w", folder, err)
@@ -54,7 +130,6 @@ func (w *folderWatcher) add(folder string) error {
 }
 
 func (w *folderWatcher) run() {
-	defer close(w.changed)
 	buffer := make([]byte, 64<<10)
 	for {
 		n, err := w.file.Read(buffer)

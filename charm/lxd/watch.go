@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/canonical/lxd/shared/api"
 
@@ -21,11 +22,7 @@ func (c *Cloud) Watch(ctx context.Context) (<-chan struct{}, error) {
 		cancel()
 		return nil, err
 	}
-	watcher, err := newFolderWatcher(ctx)
-	if err != nil {
-		cancel()
-		return nil, err
-	}
+	watcher := newFolderWatcher(ctx)
 	c.watchFolders(watcher)
 	changed := make(chan struct{}, 1)
 	go func() {
@@ -40,10 +37,7 @@ func (c *Cloud) Watch(ctx context.Context) (<-chan struct{}, error) {
 				// A new instance has a new folder, whose tmpfs was there first.
 				c.watchFolders(watcher)
 				notify(changed)
-			case _, ok := <-watcher.changed:
-				if !ok {
-					return
-				}
+			case <-watcher.changed:
 				notify(changed)
 			}
 		}
@@ -67,35 +61,52 @@ func (c *Cloud) watchFolders(watcher *folderWatcher) {
 }
 
 // PreJobDone implements runner.Cloud. It looks again whenever the folder or the
-// instance changes.
+// instance changes; where LXD hangs up, it calls again.
 func (c *Cloud) PreJobDone(ctx context.Context, name string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	lifecycle, err := c.events(ctx, func(changed string) bool { return changed == name })
-	if err != nil {
-		return err
-	}
-	watcher, err := newFolderWatcher(ctx)
-	if err != nil {
-		return err
-	}
+	watcher := newFolderWatcher(ctx)
 	if err := watcher.add(c.exchange(name).path()); err != nil && !errors.Is(err, errNoFolder) {
 		return err
 	}
+	var lifecycle <-chan struct{}
 	for {
+		var again <-chan time.Time
+		if lifecycle == nil {
+			// Without events, LXD's own answer says what is wrong.
+			lifecycle, _ = c.events(ctx, func(changed string) bool { return changed == name })
+		}
 		done, err := c.preJobOver(ctx, name)
-		if err != nil || done {
-			return err
+		if done {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("cannot wait any longer for the pre-job script of %s: %w", name, ctx.Err())
+		}
+		if err != nil {
+			c.log.WithField("runner", name).WithError(err).Debug("whether the pre-job script has ended can't be seen")
+		}
+		if err != nil || lifecycle == nil {
+			again = time.After(lookAgain)
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("cannot wait any longer for the pre-job script of %s: %w", name, ctx.Err())
-		case _, ok := <-lifecycle:
-			if !ok && ctx.Err() == nil {
-				return fmt.Errorf("cannot wait for the pre-job script of %s: %w: LXD hung up", name, runner.ErrUnreachable)
-			}
+		case <-again:
 		case <-watcher.changed:
+		case _, ok := <-lifecycle:
+			if !ok {
+				lifecycle = nil
+				pause(ctx, lookAgain)
+			}
 		}
+	}
+}
+
+// pause waits for a time, or until ctx ends.
+func pause(ctx context.Context, length time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(length):
 	}
 }
 
