@@ -17,7 +17,8 @@ import (
 type Cloud interface {
 	// Prepare makes what runners need before they are born (network, storage,
 	// profiles, image look-up) and repairs what was edited by hand. It is
-	// idempotent. The template it returns is what Create takes.
+	// idempotent. The template it returns is what Create takes. Where no runner
+	// is wanted it repairs what is there and makes nothing new.
 	Prepare(ctx context.Context, want Want) (Template, error)
 
 	// List returns every instance of ours, and the traces of instances that are

@@ -41,14 +41,17 @@ func (m *Manager) begin(ctx context.Context, want Want, wait bool) *reconcile {
 	r := &reconcile{Manager: m, want: want, wait: wait, born: map[string]bool{}, tried: map[string]bool{}, setback: map[string]bool{}, first: true}
 	r.result.Wanted = want.Count
 	r.template = Template{Want: want}
-	if want.Count > 0 {
-		template, err := m.cfg.Cloud.Prepare(ctx, want)
-		if err != nil {
-			r.failures = append(r.failures, err)
-			r.held = true
-		} else {
-			r.template = template
-		}
+	// Also where none is wanted: those that are still busy stay shut off from
+	// what they may not reach.
+	template, err := m.cfg.Cloud.Prepare(ctx, want)
+	switch {
+	case err == nil:
+		r.template = template
+	case want.Count > 0:
+		r.held = true
+		r.failures = append(r.failures, err)
+	default:
+		m.cfg.Log.WithError(err).Warn("cannot look after what runners need; none is wanted")
 	}
 	r.template.Want = want
 	r.template.BootDeadline = cmp.Or(r.template.BootDeadline, fallbackBootDeadline)
