@@ -43,9 +43,9 @@ type Limits struct {
 // DefaultLimits returns the limits that hold in production, for a machine with
 // the given number of CPUs.
 //
-// With four at a time on two CPUs, eight containers took 1.4 times as
-// long as a plain loop that creates all of them at once; with eight, 1.1 times
-// (see docs/performance.md).
+// With four creates at a time on two CPUs, eight containers took 1.4 times as
+// long as by a plain loop that creates all of them at once, with eight 1.1 times;
+// see docs/performance.md.
 func DefaultLimits(cpus int) Limits {
 	return Limits{
 		Creates:           max(8, cpus),
