@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -69,6 +70,80 @@ func TestRealLXDDownAfterCrash(t *testing.T) {
 		t.Errorf("Down: %v", err)
 	}
 	t.Logf("%s", progress)
+}
+
+// LXD's database is lost as well: down does without the daemon.
+func TestRealLXDDownWithoutLXD(t *testing.T) {
+	options, progress := testOptions(t, CloudLXD)
+	if obstacle := lxdObstacle(options.Images); obstacle != "" {
+		t.Skip("real LXD can't run here: " + obstacle)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	l, err := Up(ctx, options)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, progress)
+	}
+	bridge := "lt-" + tagOf(l.Dir)
+	t.Cleanup(func() { assertGone(t, l, bridge) })
+	startContainer(t, ctx, l, bridge)
+	inside := processesOfContainer(t, l)
+	if len(inside) == 0 {
+		t.Fatal("the container has no processes")
+	}
+
+	for _, p := range l.running("lxd") {
+		if err := syscall.Kill(p.PID, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		if !p.waitGone(ctx, stopTimeout) {
+			t.Fatalf("%s survives", p.Name)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(l.LXDDir, "database", "local.db"), []byte("garbage"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Down(ctx, options.Dir, progress); err != nil {
+		t.Errorf("Down: %v", err)
+	}
+	for _, p := range inside {
+		if !p.waitGone(ctx, stopTimeout) {
+			t.Errorf("process %d of the container survives", p.PID)
+		}
+	}
+	chains, err := firewallChains(ctx, []string{bridge})
+	if err != nil || len(chains) > 0 {
+		t.Errorf("firewall chains are left: %v, error %v", chains, err)
+	}
+	t.Logf("%s", progress)
+}
+
+// processesOfContainer returns the children of the container's monitor.
+func processesOfContainer(t *testing.T, l *Lab) []Process {
+	t.Helper()
+	monitors, err := processes(func(p proc) bool {
+		return len(p.args) > 0 && strings.HasPrefix(p.args[0], "[lxc monitor] "+l.LXDDir)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var inside []Process
+	for _, monitor := range monitors {
+		children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", monitor.PID, monitor.PID))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, field := range strings.Fields(string(children)) {
+			pid, err := strconv.Atoi(field)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ticks, err := startTicks(pid); err == nil {
+				inside = append(inside, Process{Name: "container", PID: pid, StartTicks: ticks})
+			}
+		}
+	}
+	return inside
 }
 
 // startContainer starts one container on a bridge and a pool of its own.

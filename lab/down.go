@@ -72,7 +72,7 @@ func (l *Lab) down(ctx context.Context) (removed []string, err error) {
 		note(removeBridges(ctx, bridges))
 	}
 	if l.Network != nil {
-		note(l.Network.down(ctx))
+		note(l.stopNetwork(ctx))
 	}
 	if err := errors.Join(problems...); err != nil {
 		return removed, fmt.Errorf("cannot remove all of the lab in %s, 'lab down' tries again: %w", l.Dir, err)
@@ -110,7 +110,7 @@ func (l *Lab) stopLXD(ctx context.Context) (removed []string, err error) {
 			return nil, err
 		}
 		if err := l.spawnLXD(ctx); err != nil {
-			return nil, err
+			return []string{"what follows without LXD, which does not start any more"}, nil
 		}
 	}
 	daemons := l.running("lxd")
@@ -135,6 +135,22 @@ func (l *Lab) running(name string) []Process {
 	return slices.DeleteFunc(slices.Clone(l.Processes), func(p Process) bool {
 		return p.Name != name || !p.Alive()
 	})
+}
+
+// stopNetwork removes the stand-in's network and, with the last one, what was
+// changed for all of them.
+func (l *Lab) stopNetwork(ctx context.Context) (removed []string, err error) {
+	release, err := lockMachine(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	removed, err = l.Network.down(ctx)
+	if err != nil || anyLab() {
+		return removed, err
+	}
+	restored, err := restore(kernelSettings(), kernelRecord)
+	return append(removed, restored...), err
 }
 
 // removeDir removes the lab's directory. It refuses while something is mounted

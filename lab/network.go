@@ -19,10 +19,7 @@ import (
 // network uses. Each lab takes a /30 of it.
 var standInBlock = netip.MustParsePrefix("198.51.100.0/24")
 
-const (
-	forwardingPath = "/proc/sys/net/ipv4/ip_forward"
-	commandTimeout = 30 * time.Second
-)
+const commandTimeout = 30 * time.Second
 
 // network is a network namespace for the GitHub stand-in, joined to the machine
 // by a pair of interfaces: a runner may reach none of the machine's own
@@ -35,8 +32,6 @@ type network struct {
 	// Host is the address of the machine's end, StandIn of the namespace's.
 	Host    netip.Addr `json:"host"`
 	StandIn netip.Addr `json:"stand_in"`
-	// Forwarding is whether the machine forwarded packets before any lab.
-	Forwarding bool `json:"forwarding"`
 }
 
 // planNetwork chooses names by the lab's directory and free addresses. It
@@ -50,18 +45,13 @@ func planNetwork(dir string) (*network, error) {
 	if err != nil {
 		return nil, err
 	}
-	forwarding, err := os.ReadFile(forwardingPath)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read whether this machine forwards packets: %w", err)
-	}
 	tag := tagOf(dir)
 	host := base.Next()
 	return &network{
-		Namespace:  "lab-" + tag,
-		Link:       "lab-" + tag,
-		Host:       host,
-		StandIn:    host.Next(),
-		Forwarding: strings.TrimSpace(string(forwarding)) != "0",
+		Namespace: "lab-" + tag,
+		Link:      "lab-" + tag,
+		Host:      host,
+		StandIn:   host.Next(),
 	}, nil
 }
 
@@ -120,9 +110,6 @@ func (n *network) up(ctx context.Context) error {
 			return fmt.Errorf("cannot make the GitHub stand-in's network: %w", err)
 		}
 	}
-	if err := os.WriteFile(forwardingPath, []byte("1\n"), 0o644); err != nil {
-		return fmt.Errorf("cannot let this machine forward packets to the GitHub stand-in: %w", err)
-	}
 	return nil
 }
 
@@ -138,16 +125,11 @@ func (n *network) down(ctx context.Context) (removed []string, err error) {
 		problems = append(problems, run(ctx, "ip", "netns", "delete", n.Namespace))
 		removed = append(removed, "network namespace "+n.Namespace)
 	}
-	if !n.Forwarding && !otherLabs() {
-		problems = append(problems, os.WriteFile(forwardingPath, []byte("0\n"), 0o644))
-		removed = append(removed, "packet forwarding")
-	}
 	return removed, errors.Join(problems...)
 }
 
-// otherLabs reports whether an interface of a lab is there: packets are
-// forwarded for that one, too.
-func otherLabs() bool {
+// anyLab reports whether a lab's interface is on the machine.
+func anyLab() bool {
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
 		return true

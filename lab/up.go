@@ -24,6 +24,9 @@ const (
 	// outsideDir holds the LXD of labs whose own directory lies where only its
 	// owner gets through, such as /root: containers could not be started there.
 	outsideDir = "/var/lib/github-runner-lab"
+
+	// machineLock is held by whoever changes what all labs share.
+	machineLock = image.DefaultCache + "/machine"
 )
 
 // Options are what a lab is made from.
@@ -227,7 +230,7 @@ func (l *Lab) startEmulated(ctx context.Context, program string, _ image.Builder
 }
 
 func (l *Lab) startReal(ctx context.Context, program string, images image.Builder, step func(string)) error {
-	if err := l.startNetwork(ctx, images.Cache); err != nil {
+	if err := l.startNetwork(ctx); err != nil {
 		return err
 	}
 	step("starting GitHub's stand-in at " + l.GitHubURL + ", in a network namespace of its own")
@@ -242,12 +245,8 @@ func (l *Lab) startReal(ctx context.Context, program string, images image.Builde
 
 // startNetwork makes the stand-in's network, alone on the machine, so that two
 // labs don't take the same addresses.
-func (l *Lab) startNetwork(ctx context.Context, lockDir string) error {
-	lock := filepath.Join(lockDir, "network")
-	if err := os.MkdirAll(lock, 0o755); err != nil {
-		return fmt.Errorf("cannot start a lab: %w", err)
-	}
-	release, err := flock.Take(ctx, lock, nil)
+func (l *Lab) startNetwork(ctx context.Context) error {
+	release, err := lockMachine(ctx)
 	if err != nil {
 		return fmt.Errorf("cannot start a lab: %w", err)
 	}
@@ -261,7 +260,17 @@ func (l *Lab) startNetwork(ctx context.Context, lockDir string) error {
 	if err := l.save(); err != nil {
 		return err
 	}
+	if err := raise(kernelSettings(), kernelRecord); err != nil {
+		return err
+	}
 	return planned.up(ctx)
+}
+
+func lockMachine(ctx context.Context) (release func(), err error) {
+	if err := os.MkdirAll(machineLock, 0o755); err != nil {
+		return nil, err
+	}
+	return flock.Take(ctx, machineLock, nil)
 }
 
 // server is one of the lab program's own background processes.
