@@ -24,9 +24,9 @@ func kernelSettings() []kernelSetting {
 	return []kernelSetting{
 		// Runners' packets go to the GitHub stand-in through the machine.
 		{"/proc/sys/net/ipv4/ip_forward", 1},
-		// Every systemd takes some. All containers share what their daemon's
-		// user has, and the usual 128 are a dozen containers' worth; LXD's own
-		// manual advises a million.
+		// A container's systemd and its services take nine. All containers share
+		// what their daemon's user has, usually 128; LXD's manual advises a
+		// million.
 		{"/proc/sys/fs/inotify/max_user_instances", 8192},
 	}
 }
