@@ -41,7 +41,6 @@ func commands() []command {
 		{name: "up", summary: "Start a lab: GitHub's API, a Juju model and a cloud", run: cmdUp},
 		{name: "down", summary: "End the lab and remove everything that it made", run: cmdDown},
 		{name: "juju", summary: "Deploy, configure, run, remove: Juju's own commands", run: cmdJuju},
-		{name: "juju", summary: "Run one of Juju's commands, such as deploy, config, run or status", run: cmdJuju},
 		{name: "github", summary: "Queue jobs, see what GitHub knows, let it fail", run: cmdGitHub},
 		{name: "cloud", summary: "See the cloud's instances, meddle with them, let it fail", run: cmdCloud},
 		{name: "leftovers", summary: "List what is on this machine and was not before the lab's charms", run: cmdLeftovers},
@@ -49,7 +48,6 @@ func commands() []command {
 		{name: "serve-github", hidden: true, run: cmdServeGitHub},
 		{name: "serve-juju", hidden: true, run: cmdServeJuju},
 		{name: "serve-lxd", hidden: true, run: cmdServeLXD},
-		{name: "serve-juju", hidden: true, run: cmdServeJuju},
 		{name: "pack-application", hidden: true, run: cmdPackApplication},
 	}
 }
