@@ -21,6 +21,11 @@ func (s *session) usable() error {
 	return nil
 }
 
+// notApplied warns that an action works with an earlier configuration.
+func (s *session) notApplied() string {
+	return "the configuration is not applied: " + s.problems.Error()
+}
+
 func (c *Charm) checkRunners(ctx context.Context) error {
 	return c.with(ctx, func(s *session) error {
 		if err := s.usable(); err != nil {
@@ -49,7 +54,7 @@ func (c *Charm) reconcileRunners(ctx context.Context) error {
 		results := reportResults(done.View.Report())
 		results["delta.virtual-machines"] = strconv.Itoa(done.Delta)
 		if s.problems != nil {
-			results["warning"] = "the configuration is not applied: " + s.problems.Error()
+			results["warning"] = s.notApplied()
 		}
 		return errors.Join(done.trouble, s.Juju.SetActionResults(ctx, results))
 	})
@@ -88,6 +93,9 @@ func (s *session) flush(ctx context.Context, mode runner.FlushMode) error {
 	results["failed"] = strings.Join(flushed.Failed, ", ")
 	results["registrations-left"] = strings.Join(flushed.RegistrationsLeft, ", ")
 	var warnings []string
+	if s.problems != nil {
+		warnings = append(warnings, s.notApplied())
+	}
 	if flushed.PreJobTimeout {
 		warnings = append(warnings, "a pre-job script had not ended when the wait for it did")
 	}

@@ -178,6 +178,12 @@ func (g *github) seen(r runner.Registration) runner.Registration {
 	return r
 }
 
+func (g *github) Ready(context.Context, runner.Scope, string) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.err
+}
+
 func (g *github) Runner(_ context.Context, _ runner.Scope, id int64) (runner.Registration, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

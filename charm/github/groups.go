@@ -119,3 +119,14 @@ func shortList(names []string) string {
 	}
 	return strings.Join(names, ", ")
 }
+
+// Ready implements runner.GitHub: it looks up the group, which says whether the
+// token may manage runners there, too. Of a repository nothing is to be known
+// beyond its list of runners.
+func (c *Client) Ready(ctx context.Context, scope runner.Scope, group string) error {
+	if !scope.IsOrganization() {
+		return nil
+	}
+	_, err := c.group(ctx, scope, group)
+	return err
+}

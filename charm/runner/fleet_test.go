@@ -218,6 +218,12 @@ func (g *github) seen(r *registration) runner.Registration {
 	return told
 }
 
+func (g *github) Ready(_ context.Context, scope runner.Scope, _ string) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.begin("ready", "", scope)
+}
+
 func (g *github) Runner(_ context.Context, scope runner.Scope, id int64) (runner.Registration, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

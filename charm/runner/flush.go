@@ -316,7 +316,7 @@ func (f *flush) remove(ctx context.Context, r Info) error {
 	if err != nil {
 		return err
 	}
-	f.cfg.Log.WithFields(logrus.Fields{"runner": r.Name, "was": r.Verdict}).Info("removed by a flush")
+	f.cfg.Log.WithFields(logrus.Fields{"runner": r.Name, "was": r.Verdict}).Info("removed")
 	f.tally.note(func() {
 		if r.Verdict != Traces {
 			f.tally.flushed++

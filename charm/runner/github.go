@@ -14,6 +14,10 @@ type GitHub interface {
 	// ErrUnreachable say why it could not.
 	Runners(ctx context.Context, scope Scope, prefix string) ([]Registration, error)
 
+	// Ready returns nil when a runner could be registered in a scope and group,
+	// as far as that can be known without registering one.
+	Ready(ctx context.Context, scope Scope, group string) error
+
 	// Runner returns one registration; ErrNotFound is GitHub's own 404.
 	Runner(ctx context.Context, scope Scope, id int64) (Registration, error)
 

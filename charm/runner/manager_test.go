@@ -412,6 +412,31 @@ func TestRunnersComeBackAfterAReboot(t *testing.T) {
 	})
 }
 
+func TestMistypedGroupCostsNoRunner(t *testing.T) {
+	onEachCloud(t, func(f *fleet) {
+		f.reconcile()
+		before := f.expectRunning(3)
+		f.cloud.SetRecipe("another group")
+		f.github.set(func(g *github) {
+			g.refuse = func(call, _ string) error {
+				if call == "ready" || call == "register" {
+					return fmt.Errorf("no such group: %w", runner.ErrNotFound)
+				}
+				return nil
+			}
+		})
+		for range 4 {
+			if _, err := f.manager.Reconcile(f.Context(), f.want, true); !errors.Is(err, runner.ErrNotFound) {
+				f.Errorf("reconcile: %v", err)
+			}
+			time.Sleep(5 * time.Minute)
+		}
+		if diff := cmp.Diff(before, f.running()); diff != "" {
+			f.Errorf("running (-before +after):\n%s", diff)
+		}
+	})
+}
+
 func TestOrphansAreSwept(t *testing.T) {
 	onEachCloud(t, func(f *fleet) {
 		_, _, err := f.github.Register(f.Context(), home, runner.Request{Name: owner.NewName()})

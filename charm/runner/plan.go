@@ -36,6 +36,8 @@ func (d Do) past() string {
 	return string(d)
 }
 
+const reasonOutdated = "outdated"
+
 // Step is one thing to be done, to one runner. Steps of a plan do not depend on
 // each other.
 type Step struct {
@@ -81,7 +83,7 @@ func cleanUp(view View, limits Limits) []Step {
 	for _, r := range view.Runners {
 		switch {
 		case r.Verdict == Dead, r.Verdict == Traces:
-			steps = append(steps, Step{Do: DoRemove, Runner: r, Reason: string(r.Verdict)})
+			steps = append(steps, Step{Do: DoRemove, Runner: r, Reason: r.end()})
 		case r.Verdict == Lost:
 			// Like an idle one: GitHub may know better.
 			steps = append(steps, Step{Do: DoRelease, Runner: r, Reason: string(r.Verdict)})
@@ -97,6 +99,19 @@ func cleanUp(view View, limits Limits) []Step {
 		steps = append(steps, Step{Do: DoDeregister, Runner: orphan, Reason: "registration without an instance"})
 	}
 	return steps
+}
+
+// end says, for the log, how a runner came to its end.
+func (r Info) end() string {
+	switch {
+	case r.Verdict == Traces:
+		return "only files are left"
+	case r.TookJob:
+		return "it has had its job"
+	case r.FailedStart:
+		return "it stopped before it took a job"
+	}
+	return "it has stopped"
 }
 
 // release returns the steps that let go of free runners: first because there
@@ -115,7 +130,7 @@ func release(view View, want Want) []Step {
 		if budget <= 0 || !r.Outdated {
 			break
 		}
-		steps = append(steps, Step{Do: DoRelease, Runner: r, Reason: "outdated"})
+		steps = append(steps, Step{Do: DoRelease, Runner: r, Reason: reasonOutdated})
 		budget--
 	}
 	return steps

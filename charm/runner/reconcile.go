@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -27,6 +28,7 @@ type reconcile struct {
 	events   <-chan struct{}
 
 	application func(context.Context) (Application, error)
+	ready       func(context.Context) error
 	born        map[string]bool
 	tried       map[string]bool // what was done to whom in this run, done once
 	held        bool            // no more creating in this run
@@ -55,6 +57,13 @@ func (m *Manager) begin(ctx context.Context, want Want, wait bool) *reconcile {
 	}
 	r.template.Want = want
 	r.template.BootDeadline = cmp.Or(r.template.BootDeadline, fallbackBootDeadline)
+	ready := sync1(func(ctx context.Context) (bool, error) {
+		return true, m.cfg.GitHub.Ready(ctx, want.Scope, want.Group)
+	})
+	r.ready = func(ctx context.Context) error {
+		_, err := ready(ctx)
+		return err
+	}
 	r.application = sync1(func(ctx context.Context) (Application, error) {
 		return m.cfg.Application(ctx, want.Scope)
 	})
@@ -98,7 +107,7 @@ func (r *reconcile) round(ctx context.Context) ([]Step, error) {
 		r.failures = append(r.failures, away)
 	}
 	r.first = false
-	steps := r.affordable(plan(r.view, r.want, r.memory, r.cfg.Limits))
+	steps := r.affordable(r.replaceable(ctx, plan(r.view, r.want, r.memory, r.cfg.Limits)))
 	r.execute(ctx, steps)
 	r.save()
 	return steps, ctx.Err()
@@ -162,6 +171,25 @@ func (r *reconcile) heldBack() error {
 		err = fmt.Errorf("%w after %w", err, cause)
 	}
 	return Trouble{Advice: r.memory.Setbacks[kind].Reason, Err: err}
+}
+
+// replaceable drops the release of runners that are merely outdated when none
+// could be registered in their place: a mistyped group must not cost a runner
+// that works.
+func (r *reconcile) replaceable(ctx context.Context, steps []Step) []Step {
+	outdated := func(step Step) bool { return step.Reason == reasonOutdated }
+	if !slices.ContainsFunc(steps, outdated) {
+		return steps
+	}
+	err := r.ready(ctx)
+	if err == nil {
+		return steps
+	}
+	if !r.held {
+		r.held = true
+		r.failures = append(r.failures, err)
+	}
+	return slices.DeleteFunc(steps, outdated)
 }
 
 // affordable drops the creates of a run in which creating has failed, and what

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -179,18 +181,25 @@ func (r *reconcile) startFailed(runner Info, remains Remains, how string) {
 	})
 }
 
-// ending returns the last lines of a text, as many as a status has room for.
+// telling are words of lines that say what went wrong.
+var telling = regexp.MustCompile(`(?i)fail|error|cannot|can't|denied|too many|no space|refused|timed? ?out`)
+
+// ending returns the last lines of a text that say what went wrong, or else its
+// last lines, as many as a status has room for.
 func ending(text string) string {
 	const room = 160
 	lines := strings.Split(strings.TrimSpace(text), "\n")
-	last := len(lines) - 1
-	for first := last; first >= 0; first-- {
-		kept := strings.Join(lines[first:], "\n")
-		if len(kept) > room && first < last {
-			return strings.Join(lines[first+1:], "\n")
+	if told := slices.DeleteFunc(slices.Clone(lines), func(line string) bool { return !telling.MatchString(line) }); len(told) > 0 {
+		lines = told
+	}
+	first, length := len(lines)-1, 0
+	for ; first >= 0; first-- {
+		length += len(lines[first]) + 1
+		if length > room {
+			break
 		}
 	}
-	return strings.Join(lines, "\n")
+	return strings.Join(lines[min(first+1, len(lines)-1):], "\n")
 }
 
 // remove collects what a runner left, deletes its machine, then deregisters it.
