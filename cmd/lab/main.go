@@ -6,6 +6,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -101,15 +102,17 @@ func realMain() int {
 	}
 }
 
+// usualDir is the lab's directory where --dir does not name one.
+func usualDir() string {
+	return cmp.Or(os.Getenv("LAB_DIR"), ".lab")
+}
+
 // dispatch runs the command that args name. The lab's directory is --dir before
 // the command, else $LAB_DIR, else .lab.
 func dispatch(ctx context.Context, env environment, args []string) error {
-	dir := os.Getenv("LAB_DIR")
+	dir := usualDir()
 	if len(args) >= 2 && args[0] == "--dir" {
 		dir, args = args[1], args[2:]
-	}
-	if dir == "" {
-		dir = ".lab"
 	}
 	absolute, err := filepath.Abs(dir)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 
 	"github-runner/lab"
@@ -50,10 +51,19 @@ Next:
   %[5]s juju deploy ./github-runner_%[6]s.charm --config path=acme/widgets \
       --config token=ghp_example --config lxd-instance-type=container
   %[5]s github job --count 3
+  %[5]s juju run github-runner/0 reconcile-runners     replaces runners that were used
   %[5]s juju status
   %[5]s down
-`, l.GitHubURL, l.LXDDir, l.Root, l.LogDir(), os.Args[0], runtime.GOARCH)
+`, l.GitHubURL, l.LXDDir, l.Root, l.LogDir(), again(*dir), runtime.GOARCH)
 	return nil
+}
+
+// again is how the user calls this program for the same lab.
+func again(dir string) string {
+	if usual, err := filepath.Abs(usualDir()); err == nil && dir == usual {
+		return os.Args[0]
+	}
+	return os.Args[0] + " --dir " + dir
 }
 
 func newFlags(name string, env environment) *flag.FlagSet {
