@@ -44,8 +44,6 @@ type Lab struct {
 	// Processes run in the background until Down ends them.
 	Processes []Process `json:"processes"`
 
-	// Complete is set when Up came to its end.
-	Complete bool `json:"complete"`
 	// Network is what up made on the machine's network; nil when nothing.
 	Network *network `json:"network,omitempty"`
 }

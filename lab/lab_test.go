@@ -38,7 +38,7 @@ func TestOpen(t *testing.T) {
 	}
 	want := &Lab{
 		Dir: dir, Cloud: CloudLXD, GitHubURL: "http://198.51.100.2", LXDDir: dir + "/lxd", Root: dir + "/root",
-		Processes: []Process{{Name: "lxd", PID: 12, StartTicks: 99}}, Complete: true,
+		Processes: []Process{{Name: "lxd", PID: 12, StartTicks: 99}},
 	}
 	if err := want.save(); err != nil {
 		t.Fatal(err)

@@ -204,10 +204,6 @@ func (l *Lab) up(ctx context.Context, options Options) error {
 	if err := before.save(l.Dir); err != nil {
 		return err
 	}
-	l.Complete = true
-	if err := l.save(); err != nil {
-		return err
-	}
 	step("ready")
 	return nil
 }
