@@ -156,7 +156,8 @@ func (l *Lab) othersBridges() []string {
 	for _, daemon := range daemons {
 		for _, variable := range daemon.env {
 			if dir, ok := strings.CutPrefix(variable, "LXD_DIR="); ok && dir != l.LXDDir {
-				names = append(names, bridgesOf(dir)...)
+				// As the daemon sees it: it may live in a root of its own.
+				names = append(names, bridgesOf(fmt.Sprintf("/proc/%d/root%s", daemon.PID, dir))...)
 			}
 		}
 	}
