@@ -126,19 +126,25 @@ func processNames(found []proc) []string {
 	return names
 }
 
-// strayBridges returns the machine's bridges that no other LXD daemon keeps.
+// strayBridges returns the machine's bridges that this lab may have made: all
+// that no other LXD daemon keeps. Beside other labs, whose daemons tests restart,
+// that can't be told, and only those that the lab's own daemon keeps are listed.
 func (l *Lab) strayBridges() []string {
 	paths, err := filepath.Glob("/sys/class/net/*/bridge")
 	if err != nil || l.Cloud != CloudLXD {
 		return nil
 	}
-	others := l.othersBridges()
+	alone := l.Network != nil && l.Network.alone()
+	own, others := l.bridges(), l.othersBridges()
 	var names []string
 	for _, path := range paths {
 		name := filepath.Base(filepath.Dir(path))
 		// Another's may have gone since it was listed, together with its folder.
 		_, err := os.Stat(path)
-		if err == nil && !slices.Contains(others, name) {
+		if err != nil || slices.Contains(others, name) {
+			continue
+		}
+		if alone || slices.Contains(own, name) {
 			names = append(names, name)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -126,6 +127,19 @@ func (n *network) down(ctx context.Context) (removed []string, err error) {
 		removed = append(removed, "network namespace "+n.Namespace)
 	}
 	return removed, errors.Join(problems...)
+}
+
+// alone reports whether no other lab's interface is on the machine.
+func (n *network) alone() bool {
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return false
+	}
+	addresses = slices.DeleteFunc(addresses, func(address net.Addr) bool {
+		prefix, err := netip.ParsePrefix(address.String())
+		return err == nil && prefix.Addr() == n.Host
+	})
+	return !anyOverlaps(standInBlock, addresses)
 }
 
 // anyLab reports whether a lab's interface is on the machine.
