@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,9 +22,21 @@ func (s *session) usable() error {
 	return nil
 }
 
-// notApplied warns that an action works with an earlier configuration.
-func (s *session) notApplied() string {
-	return "the configuration is not applied: " + s.problems.Error()
+// warnings are what a person should know of the state in force, whatever an
+// action does with it.
+func (s *session) warnings() []string {
+	warnings := slices.Clone(s.wanted.Warnings)
+	if s.problems != nil {
+		warnings = append(warnings, "the configuration is not applied: "+s.problems.Error())
+	}
+	return warnings
+}
+
+// warn adds warnings to the results of an action.
+func warn(results map[string]string, warnings []string) {
+	if len(warnings) > 0 {
+		results["warning"] = strings.Join(warnings, "; ")
+	}
 }
 
 func (c *Charm) checkRunners(ctx context.Context) error {
@@ -37,7 +50,9 @@ func (c *Charm) checkRunners(ctx context.Context) error {
 		}
 		defer fleet.Close()
 		report, err := fleet.Manager.Check(ctx, s.wanted.Scope)
-		return errors.Join(err, s.Juju.SetActionResults(ctx, reportResults(report)))
+		results := reportResults(report)
+		warn(results, s.warnings())
+		return errors.Join(err, s.Operator.SetActionResults(ctx, results))
 	})
 }
 
@@ -53,15 +68,13 @@ func (c *Charm) reconcileRunners(ctx context.Context) error {
 		}
 		results := reportResults(done.View.Report())
 		results["delta.virtual-machines"] = strconv.Itoa(done.Delta)
-		if s.problems != nil {
-			results["warning"] = s.notApplied()
-		}
-		return errors.Join(done.trouble, s.Juju.SetActionResults(ctx, results))
+		warn(results, s.warnings())
+		return errors.Join(done.trouble, s.Operator.SetActionResults(ctx, results))
 	})
 }
 
 func (c *Charm) flushRunners(ctx context.Context) error {
-	params, err := c.Juju.ActionParams(ctx)
+	params, err := c.Operator.ActionParams(ctx)
 	if err != nil {
 		return err
 	}
@@ -92,20 +105,15 @@ func (s *session) flush(ctx context.Context, mode runner.FlushMode) error {
 	results["skipped-busy"] = strings.Join(flushed.SkippedBusy, ", ")
 	results["failed"] = strings.Join(flushed.Failed, ", ")
 	results["registrations-left"] = strings.Join(flushed.RegistrationsLeft, ", ")
-	var warnings []string
-	if s.problems != nil {
-		warnings = append(warnings, s.notApplied())
-	}
+	warnings := s.warnings()
 	if flushed.PreJobTimeout {
 		warnings = append(warnings, "a pre-job script had not ended when the wait for it did")
 	}
 	if err != nil {
 		warnings = append(warnings, "the reconcile afterwards failed: "+oneLine(err.Error()))
 	}
-	if len(warnings) > 0 {
-		results["warning"] = strings.Join(warnings, "; ")
-	}
-	return errors.Join(flushErr, s.Juju.SetActionResults(ctx, results), s.showOutcome(ctx, result, err))
+	warn(results, warnings)
+	return errors.Join(flushErr, s.Operator.SetActionResults(ctx, results), s.showOutcome(ctx, result, err))
 }
 
 // reportResults are the results that every action on runners has.

@@ -17,19 +17,30 @@ import (
 // LockWait is how long a hook waits for the unit's lock.
 const LockWait = 5 * time.Minute
 
-// Juju is what the charm asks of Juju's hook tools.
-type Juju interface {
+// Model is what the charm reads of Juju's model.
+type Model interface {
 	// Config returns the application's configuration as config-get gives it.
 	Config(ctx context.Context) (map[string]any, error)
+	// StorageIDs returns the ids of the unit's attached storage of a name,
+	// StorageLocation where one is mounted.
+	StorageIDs(ctx context.Context, name string) ([]string, error)
+	StorageLocation(ctx context.Context, id string) (string, error)
+	// RelationIDs returns the ids of the relations at an endpoint,
+	// RelationUnits the remote units of one, and RelationUnitData what a unit
+	// wrote into it: a juju.AnswerError where that can't be used.
+	RelationIDs(ctx context.Context, endpoint string) ([]string, error)
+	RelationUnits(ctx context.Context, id string) ([]string, error)
+	RelationUnitData(ctx context.Context, id, unit string) (map[string]string, error)
+}
+
+// Operator is the person at the other end of Juju: what they see of the unit,
+// and what they ask of an action and get from it.
+type Operator interface {
 	SetStatus(ctx context.Context, status juju.Status, message string) error
 	SetApplicationVersion(ctx context.Context, version string) error
 	ActionParams(ctx context.Context) (map[string]any, error)
 	SetActionResults(ctx context.Context, results map[string]string) error
 	FailAction(ctx context.Context, message string) error
-	// StorageIDs returns the ids of the unit's attached storage of a name,
-	// StorageLocation where one is mounted.
-	StorageIDs(ctx context.Context, name string) ([]string, error)
-	StorageLocation(ctx context.Context, id string) (string, error)
 }
 
 // Host is the machine that runners live on, where the charm must install
@@ -71,8 +82,9 @@ type Materials struct {
 // Charm answers Juju's calls.
 type Charm struct {
 	// Context is what Juju's environment says of this call.
-	Context juju.Context
-	Juju    Juju
+	Context  juju.Context
+	Model    Model
+	Operator Operator
 	// Machine is the name of the machine's architecture.
 	Machine string
 	// Root is a prefix of /var and /etc, for tests.
@@ -96,6 +108,9 @@ func hooks() map[string]handler {
 		"upgrade-charm":            (*Charm).converge,
 		"runner-storage-attached":  (*Charm).storageAttached,
 		"runner-storage-detaching": (*Charm).storageDetaching,
+		debugChangedHook:           (*Charm).converge,
+		debugDepartedHook:          (*Charm).debugDeparted,
+		debugBrokenHook:            (*Charm).converge,
 		"stop":                     (*Charm).stop,
 		// Whatever a stop could not end, it ends.
 		"remove": (*Charm).stop,
@@ -122,7 +137,7 @@ func (c *Charm) Run(ctx context.Context) error {
 	err := handle(c, ctx)
 	if err != nil && c.Context.Kind == juju.KindAction {
 		c.Log.WithError(err).Error("action failed")
-		return c.Juju.FailAction(context.WithoutCancel(ctx), err.Error())
+		return c.Operator.FailAction(context.WithoutCancel(ctx), err.Error())
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package charm
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github-runner/charm/juju"
@@ -80,7 +81,9 @@ func (s *session) showOutcome(ctx context.Context, result runner.Result, err err
 	if s.problems != nil {
 		return s.show(ctx, blockedBy(s.problems))
 	}
-	return s.show(ctx, statusOf(result, err))
+	look := statusOf(result, err)
+	look.message = strings.Join(append([]string{look.message}, s.wanted.Warnings...), "; ")
+	return s.show(ctx, look)
 }
 
 // manage does the work of a reconcile.
@@ -129,7 +132,7 @@ func (s *session) showVersion(ctx context.Context, fleet Fleet) {
 	if version == "" {
 		return
 	}
-	if err := s.Juju.SetApplicationVersion(ctx, version); err != nil {
+	if err := s.Operator.SetApplicationVersion(ctx, version); err != nil {
 		s.Log.WithError(err).Debug("the version of the runner application could not be shown")
 	}
 }
@@ -163,16 +166,21 @@ func (c *Charm) storageDetaching(ctx context.Context) error {
 // stop removes everything of the unit but its logs.
 func (c *Charm) stop(ctx context.Context) error {
 	return c.with(ctx, func(s *session) error {
-		s.past.Stopping = true
-		if err := s.dir.WriteState(s.past); err != nil {
-			s.Log.WithError(err).Warn("that the unit stops could not be written down")
-		}
+		s.markStopping()
 		s.progress(ctx)("removing all runners")
 		if err := s.retire(ctx); err != nil {
 			return err
 		}
 		return s.dir.Remove()
 	})
+}
+
+// markStopping keeps all later calls from making anything.
+func (s *session) markStopping() {
+	s.past.Stopping = true
+	if err := s.dir.WriteState(s.past); err != nil {
+		s.Log.WithError(err).Warn("that the unit stops could not be written down")
+	}
 }
 
 // retire removes all runners and what they used. Registrations that GitHub

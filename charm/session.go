@@ -69,7 +69,11 @@ func (s *session) read(ctx context.Context) error {
 		s.Log.WithError(corrupt).Warn("the unit's memory is lost; its runners are not")
 	}
 	s.past = past
-	config, err := s.Juju.Config(ctx)
+	config, err := s.Model.Config(ctx)
+	if err != nil {
+		return err
+	}
+	debug, warnings, err := s.debugData(ctx)
 	if err != nil {
 		return err
 	}
@@ -79,6 +83,8 @@ func (s *session) read(ctx context.Context) error {
 		Machine:   s.Machine,
 		ModelUUID: s.owner.ModelUUID,
 		Unit:      s.owner.Unit,
+		DebugSSH:  debug,
+		Warnings:  warnings,
 	})
 	s.inForce = s.problems == nil
 	if s.inForce {
@@ -187,11 +193,11 @@ func (s *session) fleet(ctx context.Context) (Fleet, error) {
 
 // storage returns where Juju attached the unit's storage, if it did.
 func (s *session) storage(ctx context.Context) (string, error) {
-	ids, err := s.Juju.StorageIDs(ctx, storageName)
+	ids, err := s.Model.StorageIDs(ctx, storageName)
 	if err != nil || len(ids) == 0 {
 		return "", err
 	}
-	return s.Juju.StorageLocation(ctx, ids[0])
+	return s.Model.StorageLocation(ctx, ids[0])
 }
 
 func (s *session) memory() (runner.Memory, error) {

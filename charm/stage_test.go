@@ -26,6 +26,9 @@ type stage struct {
 	config    map[string]any
 	params    map[string]any
 	storage   string
+	relations relations
+	about     juju.Relation // what a relation hook is about
+	wanted    state.CharmState
 	installed bool
 	cloud     *slowcloud.Cloud
 	github    *github
@@ -51,8 +54,9 @@ func (s *stage) call(kind juju.Kind, name string) error {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	c := &Charm{
-		Context:  juju.Context{Kind: kind, Name: name, Unit: "github-runner/0", App: "github-runner", ModelUUID: "0a1b2c3d-0000-4000-8000-000000000000"},
-		Juju:     s,
+		Context:  juju.Context{Kind: kind, Name: name, Unit: "github-runner/0", App: "github-runner", ModelUUID: "0a1b2c3d-0000-4000-8000-000000000000", Relation: s.about},
+		Model:    s,
+		Operator: s,
 		Machine:  "amd64",
 		Root:     s.root,
 		Build:    "test",
@@ -77,7 +81,7 @@ func (s *stage) action(name string) {
 }
 
 func (s *stage) assemble(wanted state.CharmState, m Materials) (Fleet, error) {
-	s.tokens = m.FormerTokens
+	s.tokens, s.wanted = m.FormerTokens, wanted
 	limits := runner.DefaultLimits(2)
 	limits.Settle = 0
 	manager := runner.NewManager(runner.Config{
@@ -99,7 +103,7 @@ func (s *stage) Install(context.Context, func(string)) error {
 
 func (s *stage) Installed() bool { return s.installed }
 
-// The stage is its own Juju.
+// The stage is its own model and operator.
 func (s *stage) Config(context.Context) (map[string]any, error) { return s.config, nil }
 
 func (s *stage) SetStatus(_ context.Context, status juju.Status, message string) error {

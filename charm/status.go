@@ -22,7 +22,7 @@ func blockedBy(problem error) appearance {
 
 // show sets the unit's status.
 func (s *session) show(ctx context.Context, look appearance) error {
-	return s.Juju.SetStatus(ctx, look.status, look.message)
+	return s.Operator.SetStatus(ctx, look.status, look.message)
 }
 
 // progress returns a function that shows what is being done. A progress that

@@ -59,6 +59,24 @@ func (e *ToolError) Error() string {
 	return fmt.Sprintf("cannot run %s: exit status %d: %s", e.Tool, e.ExitCode, e.Stderr)
 }
 
+// AnswerError is for a hook tool that ran, and whose answer is of no use: it is
+// too long, or not of the form that the tool's answers have. What others wrote
+// into a relation may be why. It quotes nothing of the answer.
+type AnswerError struct {
+	// Err says what is wrong with the answer.
+	Err error
+}
+
+// Error names the tool.
+func (e *AnswerError) Error() string {
+	return e.Err.Error()
+}
+
+// Unwrap returns what is wrong with the answer.
+func (e *AnswerError) Unwrap() error {
+	return e.Err
+}
+
 // run runs a tool and returns its standard output.
 func (t *Tools) run(ctx context.Context, tool string, args ...string) ([]byte, error) {
 	timeout := t.Timeout
@@ -92,7 +110,7 @@ func (t *Tools) run(ctx context.Context, tool string, args ...string) ([]byte, e
 	var exit *exec.ExitError
 	switch {
 	case stdout.overflowed:
-		return nil, fmt.Errorf("cannot use the answer of %s: it is longer than %d bytes", tool, maxOutput)
+		return nil, &AnswerError{Err: fmt.Errorf("cannot use the answer of %s: it is longer than %d bytes", tool, maxOutput)}
 	case err == nil:
 		return stdout.kept.Bytes(), nil
 	case ctx.Err() != nil:
@@ -127,9 +145,9 @@ func (t *Tools) runJSON(ctx context.Context, value any, tool string, args ...str
 func answerError(tool string, err error) error {
 	var mismatch *json.UnmarshalTypeError
 	if errors.As(err, &mismatch) {
-		return fmt.Errorf("cannot understand the answer of %s: %s where %s was expected", tool, strings.SplitN(mismatch.Value, " ", 2)[0], mismatch.Type)
+		return &AnswerError{Err: fmt.Errorf("cannot understand the answer of %s: %s where %s was expected", tool, strings.SplitN(mismatch.Value, " ", 2)[0], mismatch.Type)}
 	}
-	return fmt.Errorf("cannot understand the answer of %s: %w", tool, err)
+	return &AnswerError{Err: fmt.Errorf("cannot understand the answer of %s: %w", tool, err)}
 }
 
 // boundedBuffer keeps the first limit bytes and calls full, once, at the first

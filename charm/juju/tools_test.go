@@ -250,6 +250,16 @@ func TestToolErrorTells(t *testing.T) {
 	}
 }
 
+func TestUnusableAnswersAreTold(t *testing.T) {
+	for _, a := range []answer{{Flood: maxOutput + 1}, {Stdout: `{"k":1}`}, {Stdout: `{"k":"v"} {}`}, {Stdout: "x"}} {
+		_, err := fakeTools(t, answers{"relation-get": a}).RelationUnitData(t.Context(), "back:1", "hk/0")
+		var unusable *AnswerError
+		if !errors.As(err, &unusable) || !strings.Contains(err.Error(), "relation-get") {
+			t.Errorf("%+v: got %v, want an AnswerError that names the tool", a, err)
+		}
+	}
+}
+
 func TestMissingTool(t *testing.T) {
 	_, err := (&Tools{Dir: t.TempDir()}).Config(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "config-get") {

@@ -19,7 +19,7 @@ func (r *reader) debugHosts(units map[string]map[string]string) []DebugHost {
 	var hosts []DebugHost
 	for _, unit := range slices.Sorted(maps.Keys(units)) {
 		data := units[unit]
-		if data["host"] == "" || data["port"] == "" || data["rsa_fingerprint"] == "" || data["ed25519_fingerprint"] == "" {
+		if len(MissingDebugKeys(data)) > 0 {
 			continue
 		}
 		host, problem := parseDebugHost(data)
@@ -40,30 +40,60 @@ func (r *reader) debugHosts(units map[string]map[string]string) []DebugHost {
 	return hosts
 }
 
+// The keys of a debug host's data, as the relation's interface has them.
+const (
+	debugHostKey    = "host"
+	debugPortKey    = "port"
+	debugRSAKey     = "rsa_fingerprint"
+	debugEd25519Key = "ed25519_fingerprint"
+)
+
+// MissingDebugKeys are the keys that a unit of the debug-ssh relation has yet to
+// send before it is of use.
+func MissingDebugKeys(data map[string]string) []string {
+	var missing []string
+	for _, key := range []string{debugHostKey, debugPortKey, debugRSAKey, debugEd25519Key} {
+		if data[key] == "" {
+			missing = append(missing, key)
+		}
+	}
+	return missing
+}
+
 // parseDebugHost returns the host, or what is wrong with it.
 func parseDebugHost(data map[string]string) (DebugHost, string) {
-	addr, err := netip.ParseAddr(data["host"])
-	if err != nil || addr.Zone() != "" || addr.IsUnspecified() {
-		return DebugHost{}, "host " + quote(data["host"]) + " is no IPv4 or IPv6 address"
+	addr, err := netip.ParseAddr(data[debugHostKey])
+	if err != nil || addr.Zone() != "" {
+		return DebugHost{}, "host " + quote(data[debugHostKey]) + " is no IPv4 or IPv6 address"
 	}
-	port, err := strconv.ParseUint(data["port"], 10, 16)
+	addr = addr.Unmap()
+	if !isDebugAddress(addr) {
+		return DebugHost{}, "host " + quote(data[debugHostKey]) + " is no address of another machine"
+	}
+	port, err := strconv.ParseUint(data[debugPortKey], 10, 16)
 	if err != nil || port == 0 {
-		return DebugHost{}, "port " + quote(data["port"]) + " is no number from 1 to 65535"
+		return DebugHost{}, "port " + quote(data[debugPortKey]) + " is no number from 1 to 65535"
 	}
-	for _, key := range []string{"rsa_fingerprint", "ed25519_fingerprint"} {
+	for _, key := range []string{debugRSAKey, debugEd25519Key} {
 		if !fingerprint.MatchString(data[key]) {
 			return DebugHost{}, key + " " + quote(data[key]) + " is no fingerprint of the form SHA256:…"
 		}
 	}
 	return DebugHost{
-		Host:               addr.Unmap(),
+		Host:               addr,
 		Port:               uint16(port),
-		RSAFingerprint:     data["rsa_fingerprint"],
-		Ed25519Fingerprint: data["ed25519_fingerprint"],
+		RSAFingerprint:     data[debugRSAKey],
+		Ed25519Fingerprint: data[debugEd25519Key],
 	}, ""
 }
 
+// isDebugAddress keeps out what would open the way to the machine itself, or to
+// the link-local service by which clouds tell machines their secrets.
+func isDebugAddress(addr netip.Addr) bool {
+	return addr.IsGlobalUnicast() && !addr.Is4In6() && addr.Zone() == ""
+}
+
 func (h DebugHost) isValid() bool {
-	return h.Host.IsValid() && h.Port > 0 &&
+	return isDebugAddress(h.Host) && h.Port > 0 &&
 		fingerprint.MatchString(h.RSAFingerprint) && fingerprint.MatchString(h.Ed25519Fingerprint)
 }

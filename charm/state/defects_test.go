@@ -79,6 +79,10 @@ func TestDefectOneBadDebugHostBlockedAll(t *testing.T) {
 		"bad/0":  bad("host", "tmate.example.com"),
 		"bad/1":  bad("host", "fe80::1%eth0"),
 		"bad/2":  bad("port", "0"),
+		"bad/6":  bad("host", "127.0.0.1"),
+		"bad/7":  bad("host", "::ffff:169.254.169.254"),
+		"bad/8":  bad("host", "::ffff:0.0.0.0"),
+		"bad/9":  bad("host", "ff02::1"),
 		"bad/3":  bad("port", "65536"),
 		// The pattern for fingerprints was written down and not enforced.
 		"bad/4": bad("rsa_fingerprint", "MD5:aa:bb"),
@@ -92,7 +96,7 @@ func TestDefectOneBadDebugHostBlockedAll(t *testing.T) {
 	if len(s.DebugHosts) != 1 || s.DebugHosts[0].Host.String() != "192.0.2.1" {
 		t.Errorf("the debug hosts are %v", s.DebugHosts)
 	}
-	if len(s.Warnings) != 6 {
+	if len(s.Warnings) != 10 {
 		t.Errorf("%d warnings, want one for each bad unit: %q", len(s.Warnings), s.Warnings)
 	}
 	for _, warning := range s.Warnings {

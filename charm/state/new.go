@@ -2,6 +2,7 @@ package state
 
 import (
 	"regexp"
+	"slices"
 	"time"
 
 	"github-runner/charm/runner"
@@ -25,6 +26,9 @@ type Source struct {
 	// DebugSSH is the data of the debug-ssh relation's remote units, by name
 	// of the unit.
 	DebugSSH map[string]map[string]string
+	// Warnings are what was wrong, but no reason to stop, while all this was
+	// read: one line each.
+	Warnings []string
 }
 
 // Limits on numbers. GitHub allows that many runners in one group; a week
@@ -37,7 +41,7 @@ const (
 
 // New makes the state, or returns Problems with everything that is wrong.
 func New(source Source) (CharmState, error) {
-	r := &reader{config: source.Config}
+	r := &reader{config: source.Config, warnings: slices.Clone(source.Warnings)}
 	s := CharmState{
 		Owner: r.owner(source),
 		Arch:  r.arch(source.Machine),

@@ -47,7 +47,8 @@ func run() int {
 	root := os.Getenv("GITHUB_RUNNER_ROOT")
 	c := &charm.Charm{
 		Context:  called,
-		Juju:     tools,
+		Model:    tools,
+		Operator: tools,
 		Machine:  runtime.GOARCH,
 		Root:     root,
 		Build:    version,

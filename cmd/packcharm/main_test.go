@@ -58,11 +58,12 @@ func TestRunWritesTheSameCharmTwice(t *testing.T) {
 	}
 }
 
-// hookTool stands in for all of Juju's hook tools: an empty configuration, and a
-// record of the statuses set.
+// hookTool stands in for all of Juju's hook tools: an empty configuration, no
+// relations, and a record of the statuses set.
 const hookTool = `#!/bin/sh
 case ${0##*/} in
 config-get) echo '{}' ;;
+relation-ids) echo '[]' ;;
 status-set) echo "$*" >>"$STATUSES" ;;
 esac
 `
@@ -89,7 +90,7 @@ func TestTheCharmsOwnHookRunsFromIt(t *testing.T) {
 	if err := os.Mkdir(tools, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"config-get", "status-set", "juju-log", "application-version-set"} {
+	for _, name := range []string{"config-get", "relation-ids", "status-set", "juju-log", "application-version-set"} {
 		if err := os.WriteFile(filepath.Join(tools, name), []byte(hookTool), 0o755); err != nil {
 			t.Fatal(err)
 		}
