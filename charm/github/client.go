@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -54,8 +55,20 @@ type Options struct {
 	Cache Cache
 	// Timeout bounds each call, default 30 s.
 	Timeout time.Duration
+	// Way is how calls reach the server.
+	Way Way
 	// Log is told of every call at level debug; nil for nobody.
 	Log *logrus.Entry
+}
+
+// Way is how calls reach a server. The zero value is by TCP; a simulation has
+// another.
+type Way struct {
+	// Dial opens a connection; nil: by TCP.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Carry gets what carries calls, and returns what is called in its place;
+	// nil: itself.
+	Carry func(http.RoundTripper) http.RoundTripper
 }
 
 // Proxy is the proxies for http and https URLs, and the hosts that are reached
@@ -71,6 +84,7 @@ type Proxy struct {
 type Client struct {
 	options   Options
 	transport *http.Transport
+	carrier   http.RoundTripper
 	answers   *answers
 	log       *logrus.Entry
 
@@ -106,21 +120,28 @@ func New(options Options) *Client {
 		NoProxy:    options.Proxy.NoProxy,
 	}
 	proxy := proxies.ProxyFunc()
+	transport := &http.Transport{
+		Proxy:                 func(r *http.Request) (*url.URL, error) { return proxy(r.URL) },
+		DialContext:           options.Way.Dial,
+		ForceAttemptHTTP2:     true,
+		MaxIdleConnsPerHost:   8,
+		IdleConnTimeout:       90 * time.Second,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ResponseHeaderTimeout: options.Timeout,
+	}
+	var carrier http.RoundTripper = transport
+	if options.Way.Carry != nil {
+		carrier = options.Way.Carry(transport)
+	}
 	return &Client{
-		options: options,
-		transport: &http.Transport{
-			Proxy:                 func(r *http.Request) (*url.URL, error) { return proxy(r.URL) },
-			ForceAttemptHTTP2:     true,
-			MaxIdleConnsPerHost:   8,
-			IdleConnTimeout:       90 * time.Second,
-			TLSHandshakeTimeout:   10 * time.Second,
-			ResponseHeaderTimeout: options.Timeout,
-		},
-		answers: newAnswers(options.Cache, log),
-		log:     log,
-		proven:  map[runner.Scope]secret.Text{},
-		limited: map[string]time.Time{},
-		groups:  map[groupKey]int64{},
+		options:   options,
+		transport: transport,
+		carrier:   carrier,
+		answers:   newAnswers(options.Cache, log),
+		log:       log,
+		proven:    map[runner.Scope]secret.Text{},
+		limited:   map[string]time.Time{},
+		groups:    map[groupKey]int64{},
 	}
 }
 
@@ -152,7 +173,7 @@ func (c *Client) do(ctx context.Context, call call, ask func(context.Context, *g
 		return runner.RateLimited{Until: until}
 	}
 	wire := &wire{
-		base:    c.transport,
+		base:    c.carrier,
 		host:    base.Host,
 		token:   call.token,
 		key:     key,

@@ -77,6 +77,8 @@ type Config struct {
 	// Root is a prefix of the host's folders that Install writes to; "" but in
 	// tests.
 	Root string
+	// Host is the machine's own side, another than this one's in simulations.
+	Host Host
 	// Log gets warnings and progress; never a secret.
 	Log *logrus.Entry
 }

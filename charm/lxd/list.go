@@ -54,7 +54,7 @@ func (c *Cloud) List(ctx context.Context) ([]runner.Instance, error) {
 	var working map[string]bool
 	var unseen error
 	if len(own) > 0 {
-		if working, unseen = workers("/proc"); unseen != nil {
+		if working, unseen = workers(c.config.Host.processes()); unseen != nil {
 			c.log.WithError(unseen).Warn("which runners are at work can't be seen")
 		}
 	}

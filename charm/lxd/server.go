@@ -74,7 +74,7 @@ func (c *Cloud) bind(ctx context.Context) (server, error) {
 		UserAgent:     "github-runner",
 		SkipGetServer: true,
 		TransportWrapper: func(inner *http.Transport) lxd.HTTPTransporter {
-			return bound(ctx, inner)
+			return c.config.Host.bound(ctx, inner)
 		},
 	})
 	if err != nil {
@@ -86,14 +86,18 @@ func (c *Cloud) bind(ctx context.Context) (server, error) {
 // boundTransport ties every request to one context: some of the client's calls
 // have none. What only asks gets a shorter deadline than what may take its time.
 type boundTransport struct {
-	ctx   context.Context
-	inner *http.Transport
-	reads *http.Transport
+	ctx    context.Context
+	inner  *http.Transport
+	writes http.RoundTripper
+	reads  http.RoundTripper
 }
 
 // bound ties a transport's connections, websockets included, and requests to ctx.
-func bound(ctx context.Context, inner *http.Transport) boundTransport {
+func (h Host) bound(ctx context.Context, inner *http.Transport) boundTransport {
 	dial := inner.DialContext
+	if h.Dial != nil {
+		dial = h.Dial
+	}
 	inner.DialContext = func(_ context.Context, network, address string) (net.Conn, error) {
 		raw, err := dial(ctx, network, address)
 		if err != nil {
@@ -105,7 +109,7 @@ func bound(ctx context.Context, inner *http.Transport) boundTransport {
 	}
 	reads := inner.Clone()
 	reads.ResponseHeaderTimeout = callDeadline
-	return boundTransport{ctx: ctx, inner: inner, reads: reads}
+	return boundTransport{ctx: ctx, inner: inner, writes: h.carrier(inner), reads: h.carrier(reads)}
 }
 
 // closeOnce is a connection that may be closed twice: the websocket library prints
@@ -127,7 +131,7 @@ func (t boundTransport) Transport() *http.Transport {
 
 // RoundTrip sends the request.
 func (t boundTransport) RoundTrip(request *http.Request) (*http.Response, error) {
-	transport := t.inner
+	transport := t.writes
 	if request.Method == http.MethodGet && !strings.HasSuffix(request.URL.Path, "/wait") {
 		transport = t.reads
 	}

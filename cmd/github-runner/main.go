@@ -13,6 +13,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github-runner/charm"
+	"github-runner/charm/fleet"
 	"github-runner/charm/juju"
 )
 
@@ -52,7 +53,7 @@ func run() int {
 		Machine:  runtime.GOARCH,
 		Root:     root,
 		Build:    version,
-		Assemble: assembler{root: root, app: called.App}.assemble,
+		Assemble: fleet.Assembler{Root: root, App: called.App, Version: version}.Assemble,
 		Log:      log,
 	}
 	if err := c.Run(ctx); err != nil {

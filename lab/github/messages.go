@@ -88,11 +88,16 @@ func (s *Server) took(r *registered, said report) int {
 	if j == nil || j.ID != said.JobID {
 		return http.StatusNotFound
 	}
+	s.started(j)
+	return http.StatusNoContent
+}
+
+// started notes that a job has arrived at its runner. The lock is held.
+func (s *Server) started(j *job) {
 	if !j.took {
 		j.took, j.status, j.started = true, InProgress, time.Now().UTC()
 		s.change()
 	}
-	return http.StatusNoContent
 }
 
 func (s *Server) takeLog(r *registered, said report) int {

@@ -119,6 +119,16 @@ func (f *Fault) fits(kind Kind, name string) bool {
 	return ok && err == nil
 }
 
+// AddFault puts a fault into force and returns it with its ID.
+func (s *Server) AddFault(fault Fault) (Fault, error) { return s.faults.add(fault) }
+
+// Faults returns the faults that were added and not cleared, oldest first.
+func (s *Server) Faults() []Fault { return s.faults.list() }
+
+// ClearFaults ends the fault with an ID, all of a kind, or all when what is
+// empty; it returns how many it ended.
+func (s *Server) ClearFaults(what string) int { return s.faults.clear(what) }
+
 type faults struct {
 	mu   sync.Mutex
 	next int

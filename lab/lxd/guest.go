@@ -141,6 +141,7 @@ func (g *guest) listen(session Listener) int {
 		return 1
 	}
 	g.log("Running job: " + job.Name)
+	defer g.process("Runner.Worker")()
 	if g.preJob(job) != nil {
 		return killed
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/canonical/lxd/shared/api"
@@ -22,6 +23,11 @@ type Options struct {
 	Dir string
 	// Listen opens the session of a guest's runner application.
 	Listen func(jit string) (Listener, error)
+	// Open opens the two sockets; nil: sockets of the machine.
+	Open func(path string) (net.Listener, error)
+	// Processes is a folder for the guests' processes, of the form of /proc;
+	// "": guests have none.
+	Processes string
 	// Timing is how long things take.
 	Timing Timing
 	Log    *logrus.Entry
@@ -61,6 +67,8 @@ type Server struct {
 	end  context.CancelFunc
 	// restarts takes orders to restart the daemon.
 	restarts chan restart
+	// pids is the number of the last process of a guest.
+	pids atomic.Int64
 
 	mu        sync.Mutex
 	instances map[string]*instance
@@ -100,6 +108,9 @@ func New(options Options) (*Server, error) {
 		images:    make(map[string]*api.Image),
 		volumes:   make(map[string]*api.StorageVolume),
 	}
+	if s.options.Open == nil {
+		s.options.Open = listen
+	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.events = newHub(func() bool { return s.faults.take(EventsLost, "") != nil })
 	s.operations = newOperations(s.events)
@@ -120,7 +131,7 @@ func (s *Server) ControlSocket() string { return filepath.Join(s.options.Dir, "c
 // listen.
 func (s *Server) Serve(ctx context.Context, ready func()) error {
 	defer s.end()
-	control, err := listen(s.ControlSocket())
+	control, err := s.options.Open(s.ControlSocket())
 	if err != nil {
 		return err
 	}
@@ -142,7 +153,7 @@ func (s *Server) Serve(ctx context.Context, ready func()) error {
 // serveOnce is one run of the daemon: it ends with ctx or with the order to
 // restart. Guests live on.
 func (s *Server) serveOnce(ctx context.Context, ready func()) (restart, error) {
-	listener, err := listen(s.Socket())
+	listener, err := s.options.Open(s.Socket())
 	if err != nil {
 		return restart{}, err
 	}

@@ -42,7 +42,8 @@ func (b Blob) Encode() (string, error) {
 	return base64.StdEncoding.EncodeToString(data), nil
 }
 
-func decodeBlob(jit string) (Blob, error) {
+// DecodeBlob reads a JIT configuration.
+func DecodeBlob(jit string) (Blob, error) {
 	var b Blob
 	data, err := base64.StdEncoding.DecodeString(jit)
 	if err != nil {

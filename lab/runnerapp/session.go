@@ -61,7 +61,7 @@ type Session struct {
 
 // Open reads a JIT configuration. It makes no call.
 func Open(jit string) (*Session, error) {
-	blob, err := decodeBlob(jit)
+	blob, err := DecodeBlob(jit)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read JIT configuration: %w", err)
 	}

@@ -1,4 +1,6 @@
-package main
+// Package fleet puts together what one state of the charm works with: the
+// client for GitHub, the cloud, the manager and the journal.
+package fleet
 
 import (
 	"context"
@@ -16,26 +18,36 @@ import (
 	"github-runner/charm/state"
 )
 
-// assembler puts together what one state of the charm works with.
-type assembler struct {
-	root string
-	app  string
+// Assembler is what is the same for all states.
+type Assembler struct {
+	// Root is a prefix of the charm's paths below /var and /etc, for tests.
+	Root string
+	// App is the name of the application.
+	App string
+	// Version is that of the program.
+	Version string
+	// Host and GitHub are the ways to the outside; those of this machine where
+	// they are zero.
+	Host   lxd.Host
+	GitHub github.Way
 }
 
-func (a assembler) assemble(s state.CharmState, m charm.Materials) (charm.Fleet, error) {
+// Assemble implements charm.Charm's Assemble. It makes no call.
+func (a Assembler) Assemble(s state.CharmState, m charm.Materials) (charm.Fleet, error) {
 	client := github.New(github.Options{
 		Token:     s.Token,
 		Former:    m.FormerTokens,
 		Proxy:     github.Proxy{HTTP: s.Proxies.HTTP, HTTPS: s.Proxies.HTTPS, NoProxy: s.Proxies.NoProxy},
-		UserAgent: "github-runner-charm/" + version,
+		UserAgent: "github-runner-charm/" + a.Version,
 		Cache:     m.Dir.Cache("etags.json"),
+		Way:       a.GitHub,
 		Log:       m.Log,
 	})
-	cloud, err := lxd.New(lxdConfig(s, m, a.root))
+	cloud, err := lxd.New(a.lxdConfig(s, m))
 	if err != nil {
 		return charm.Fleet{}, err
 	}
-	log := metrics.NewLog(a.root)
+	log := metrics.NewLog(a.Root)
 	var applicationVersion atomic.Value
 	manager := runner.NewManager(runner.Config{
 		Owner:  s.Owner,
@@ -48,7 +60,7 @@ func (a assembler) assemble(s state.CharmState, m charm.Materials) (charm.Fleet,
 			}
 			return application, err
 		},
-		Journal:  charm.Journal{Flavor: a.app, File: log, Jobs: jobs{client}, Log: m.Log},
+		Journal:  charm.Journal{Flavor: a.App, File: log, Jobs: jobs{client}, Log: m.Log},
 		LogDir:   m.Dir.LogPath,
 		Limits:   runner.DefaultLimits(runtime.NumCPU()),
 		Memory:   m.Memory,
@@ -64,7 +76,7 @@ func (a assembler) assemble(s state.CharmState, m charm.Materials) (charm.Fleet,
 	}, nil
 }
 
-func lxdConfig(s state.CharmState, m charm.Materials, root string) lxd.Config {
+func (a Assembler) lxdConfig(s state.CharmState, m charm.Materials) lxd.Config {
 	config := lxd.Config{
 		Owner:        s.Owner,
 		ExchangeDir:  m.Dir.Path("exchange"),
@@ -79,7 +91,8 @@ func lxdConfig(s state.CharmState, m charm.Materials, root string) lxd.Config {
 		Denylist:     s.Denylist,
 		Proxy:        cloudinit.Proxy(s.Proxies),
 		DockerMirror: s.DockerhubMirror,
-		Root:         root,
+		Root:         a.Root,
+		Host:         a.Host,
 		Log:          m.Log,
 	}
 	for _, host := range s.DebugHosts {
