@@ -254,9 +254,9 @@ func TestRealRepairsWhatWasEdited(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cancel()
-	edited := cloud.profile()
+	edited := cloud.profile(false)
 	edited.Config["limits.cpu"] = "7"
-	if err := server.change("PUT", apiPath("profiles", cloud.profileName()), edited, ""); err != nil {
+	if err := server.change("PUT", apiPath("profiles", cloud.profileName(false)), edited, ""); err != nil {
 		t.Fatal(err)
 	}
 	networks, err := server.GetNetworks()
@@ -286,7 +286,7 @@ func TestRealRepairsWhatWasEdited(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, profile := range profiles {
-		if profile.Name == cloud.profileName() && profile.Config["limits.cpu"] != "1" {
+		if profile.Name == cloud.profileName(false) && profile.Config["limits.cpu"] != "1" {
 			t.Errorf("the profile was not repaired: %v", profile.Config)
 		}
 	}

@@ -101,6 +101,9 @@ func keep(target *os.Root, name string, content []byte) error {
 	return target.WriteFile(name, content, 0o600)
 }
 
+// noConsole is how LXD says that it keeps no console's log of virtual machines.
+const noConsole = "not container type"
+
 // console returns the end of what an instance printed while it booted, or
 // nothing when there is none.
 func (c *Cloud) console(ctx context.Context, name string) ([]byte, error) {
@@ -110,6 +113,9 @@ func (c *Cloud) console(ctx context.Context, name string) ([]byte, error) {
 	}
 	defer cancel()
 	log, err := server.GetInstanceConsoleLog(name, nil)
+	if err != nil && strings.Contains(err.Error(), noConsole) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, ignoreMissing(err)
 	}

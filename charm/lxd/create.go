@@ -38,13 +38,17 @@ func (c *Cloud) Create(ctx context.Context, template runner.Template, birth runn
 		return err
 	}
 	defer cancel()
+	cacheable, err := c.cacheable(server)
+	if err != nil {
+		return err
+	}
 
 	request := api.InstancesPost{
 		Name:   birth.Name,
 		Type:   api.InstanceType(c.config.InstanceType),
 		Source: api.InstanceSource{Type: "image", Alias: c.config.ImageAlias},
 		InstancePut: api.InstancePut{
-			Profiles: []string{c.profileName()},
+			Profiles: []string{c.profileName(cacheable)},
 			Config:   c.metadata(template, birth, time.Now()),
 			Devices: map[string]map[string]string{
 				exchangeDevice: {"type": "disk", "source": c.exchange(birth.Name).path(), "path": cloudinit.ExchangeDir},

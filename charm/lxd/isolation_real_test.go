@@ -61,7 +61,7 @@ func TestRealDamagedInstances(t *testing.T) {
 	defer cancel()
 	create := func(name string, config map[string]string) {
 		t.Helper()
-		request := api.InstancesPost{Name: name, Type: Container, Source: api.InstanceSource{Type: "none"}, InstancePut: api.InstancePut{Profiles: []string{cloud.profileName()}, Config: config}}
+		request := api.InstancesPost{Name: name, Type: Container, Source: api.InstanceSource{Type: "none"}, InstancePut: api.InstancePut{Profiles: []string{cloud.profileName(false)}, Config: config}}
 		if err := server.change(http.MethodPost, "/instances", request, ""); err != nil {
 			t.Fatal(err)
 		}

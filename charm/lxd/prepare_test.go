@@ -94,8 +94,8 @@ func TestProfilesOfDifferentResourcesAreApart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		names[cloud.profileName()] = true
-		if cloud.profile().Config["boot.autostart"] != "false" {
+		names[cloud.profileName(false)] = true
+		if cloud.profile(false).Config["boot.autostart"] != "false" {
 			t.Error("runners come back after the host's restart")
 		}
 	}

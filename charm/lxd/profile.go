@@ -6,27 +6,44 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/canonical/lxd/shared/api"
 )
 
+// extensionCache is LXD's word for knowing the option io.cache. 5.0 does not, and
+// refuses what it does not know.
+const extensionCache = "disk_io_cache"
+
+// cacheable reports whether the server lets the cache of a runner's disk be
+// chosen.
+func (c *Cloud) cacheable(server server) (bool, error) {
+	if c.config.InstanceType != VirtualMachine {
+		return false, nil
+	}
+	info, _, err := server.GetServer()
+	if err != nil {
+		return false, cannot(err, "ask LXD what virtual machines may have")
+	}
+	return slices.Contains(info.APIExtensions, extensionCache), nil
+}
+
 // profileName is that of the profile for the configured resources: another one
 // for other resources, so that runners that exist keep theirs.
-func (c *Cloud) profileName() string {
+func (c *Cloud) profileName(cacheable bool) string {
 	// A map marshals with sorted keys: the same resources give the same name.
-	canonical, _ := json.Marshal(c.profile())
+	canonical, _ := json.Marshal(c.profile(cacheable))
 	sum := sha256.Sum256(canonical)
 	return c.config.unitName() + "-" + hex.EncodeToString(sum[:4])
 }
 
 // profile is all that the unit's runners have in common.
-func (c *Cloud) profile() api.ProfilePut {
+func (c *Cloud) profile(cacheable bool) api.ProfilePut {
 	config := map[string]string{
-		"limits.cpu":       strconv.Itoa(c.config.CPU),
-		"limits.memory":    strconv.FormatInt(c.config.Memory, 10) + "B",
-		"boot.autostart":   "false",
-		"security.nesting": "true",
+		"limits.cpu":     strconv.Itoa(c.config.CPU),
+		"limits.memory":  strconv.FormatInt(c.config.Memory, 10) + "B",
+		"boot.autostart": "false",
 	}
 	root := map[string]string{
 		"type": "disk",
@@ -34,8 +51,11 @@ func (c *Cloud) profile() api.ProfilePut {
 		"pool": c.poolName(),
 		"size": strconv.FormatInt(c.config.Disk, 10) + "B",
 	}
-	if c.config.InstanceType == VirtualMachine {
-		delete(config, "security.nesting")
+	if c.config.InstanceType == Container {
+		// Docker in a job needs it.
+		config["security.nesting"] = "true"
+	}
+	if cacheable {
 		// Nobody needs a runner's disk after a power failure.
 		root["io.cache"] = "unsafe"
 	}
@@ -62,7 +82,11 @@ func (c *Cloud) ensureProfile(server server) error {
 	if err != nil {
 		return cannot(err, "list LXD's profiles")
 	}
-	wanted, name := c.profile(), c.profileName()
+	cacheable, err := c.cacheable(server)
+	if err != nil {
+		return err
+	}
+	wanted, name := c.profile(cacheable), c.profileName(cacheable)
 	var found *api.Profile
 	for i, profile := range profiles {
 		switch {

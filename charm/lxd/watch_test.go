@@ -77,7 +77,7 @@ func TestPreJobDoneOutlivesTheDaemon(t *testing.T) {
 	if _, err := cloud.Prepare(t.Context(), runner.Want{Count: 1}); err != nil {
 		t.Fatal(err)
 	}
-	request := api.InstancesPost{Name: name, Type: Container, Source: api.InstanceSource{Type: "image", Alias: "noble"}, InstancePut: api.InstancePut{Profiles: []string{cloud.profileName()}}}
+	request := api.InstancesPost{Name: name, Type: Container, Source: api.InstanceSource{Type: "image", Alias: "noble"}, InstancePut: api.InstancePut{Profiles: []string{cloud.profileName(false)}}}
 	if err := server.change("POST", "/instances", request, ""); err != nil {
 		t.Fatal(err)
 	}
