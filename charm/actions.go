@@ -50,7 +50,8 @@ func (c *Charm) checkRunners(ctx context.Context) error {
 		}
 		defer fleet.Close()
 		report, err := fleet.Manager.Check(ctx, s.wanted.Scope)
-		results := reportResults(report)
+		err = errors.Join(err, s.lookAtFormer(ctx, fleet))
+		results := s.reportResults(report)
 		warn(results, s.warnings())
 		return errors.Join(err, s.Operator.SetActionResults(ctx, results))
 	})
@@ -66,7 +67,7 @@ func (c *Charm) reconcileRunners(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		results := reportResults(done.View.Report())
+		results := s.reportResults(done.View.Report())
 		results["delta.virtual-machines"] = strconv.Itoa(done.Delta)
 		warn(results, s.warnings())
 		return errors.Join(done.trouble, s.Operator.SetActionResults(ctx, results))
@@ -98,10 +99,13 @@ func (s *session) flush(ctx context.Context, mode runner.FlushMode) error {
 	defer fleet.Close()
 	s.progress(ctx)("flushing runners")
 	flushed, flushErr := fleet.Manager.Flush(ctx, s.wanted.Scope, mode)
-	result, err := fleet.Manager.Reconcile(ctx, s.want(), false)
-	results := reportResults(result.View.Report())
+	flushedFormer, formerErr := s.flushFormer(ctx, fleet, mode)
+	want := s.want()
+	want.Count = max(0, want.Count-len(s.former.Names()))
+	result, err := fleet.Manager.Reconcile(ctx, want, false)
+	results := s.reportResults(result.View.Report())
 	results["delta.virtual-machines"] = strconv.Itoa(result.Delta)
-	results["flushed"] = strconv.Itoa(flushed.Flushed)
+	results["flushed"] = strconv.Itoa(flushed.Flushed + flushedFormer)
 	results["skipped-busy"] = strings.Join(flushed.SkippedBusy, ", ")
 	results["failed"] = strings.Join(flushed.Failed, ", ")
 	results["registrations-left"] = strings.Join(flushed.RegistrationsLeft, ", ")
@@ -113,11 +117,11 @@ func (s *session) flush(ctx context.Context, mode runner.FlushMode) error {
 		warnings = append(warnings, "the reconcile afterwards failed: "+oneLine(err.Error()))
 	}
 	warn(results, warnings)
-	return errors.Join(flushErr, s.Operator.SetActionResults(ctx, results), s.showOutcome(ctx, result, err))
+	return errors.Join(flushErr, formerErr, s.Operator.SetActionResults(ctx, results), s.showOutcome(ctx, result, err))
 }
 
 // reportResults are the results that every action on runners has.
-func reportResults(report runner.Report) map[string]string {
+func (s *session) reportResults(report runner.Report) map[string]string {
 	results := map[string]string{
 		"online":       strconv.Itoa(len(report.Online)),
 		"busy":         strconv.Itoa(len(report.Busy)),
@@ -128,6 +132,9 @@ func reportResults(report runner.Report) map[string]string {
 	}
 	if len(report.Foreign) > 0 {
 		results["foreign-instances"] = strings.Join(report.Foreign, ", ")
+	}
+	if names := s.former.Names(); len(names) > 0 {
+		results["former-runners"] = strings.Join(names, ", ")
 	}
 	return results
 }

@@ -11,6 +11,7 @@ import (
 	"github-runner/charm/runner"
 	"github-runner/charm/secret"
 	"github-runner/charm/state"
+	"github-runner/charm/takeover"
 	"github-runner/charm/unitdir"
 )
 
@@ -53,11 +54,28 @@ type Host interface {
 	Installed() bool
 }
 
+// Former are the runners and the leftovers of another charm that the unit was
+// refreshed from. Their names are in what they return, for a person.
+type Former interface {
+	// Look finds its runners that are still there.
+	Look(ctx context.Context) (takeover.Runners, error)
+	// Release lets go of at most so many free ones, removes those that have
+	// ended, and returns who is left.
+	Release(ctx context.Context, most int) (takeover.Runners, error)
+	// RemoveAll removes all of them, busy or not, and returns whose
+	// registration GitHub still holds.
+	RemoveAll(ctx context.Context) (removed int, left []string, err error)
+	// Tidy removes what they do not need, and in the end the rest.
+	Tidy(ctx context.Context) error
+}
+
 // Fleet is everything that one state of the charm works with.
 type Fleet struct {
 	Manager *runner.Manager
 	// Host is nil where nothing is to be installed.
 	Host Host
+	// Former is nil where nothing of another charm's is left.
+	Former Former
 	// Version is the version of the runner application as far as this fleet
 	// had to find out; else empty. Juju's status shows it.
 	Version func() string
@@ -75,8 +93,13 @@ type Materials struct {
 	FormerTokens map[runner.Scope]secret.Text
 	Memory       runner.Memory
 	Save         func(runner.Memory) error
-	Progress     func(text string)
-	Log          *logrus.Entry
+	// FormerCharm is what is known of the charm that the unit was refreshed
+	// from, in the folder CharmDir.
+	FormerCharm     takeover.Memory
+	SaveFormerCharm func(takeover.Memory) error
+	CharmDir        string
+	Progress        func(text string)
+	Log             *logrus.Entry
 }
 
 // Charm answers Juju's calls.
@@ -105,7 +128,7 @@ func hooks() map[string]handler {
 		"config-changed":           (*Charm).converge,
 		"start":                    (*Charm).converge,
 		"update-status":            (*Charm).converge,
-		"upgrade-charm":            (*Charm).converge,
+		"upgrade-charm":            (*Charm).refreshed,
 		"runner-storage-attached":  (*Charm).storageAttached,
 		"runner-storage-detaching": (*Charm).storageDetaching,
 		debugChangedHook:           (*Charm).converge,

@@ -2,6 +2,7 @@ package charm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -82,7 +83,11 @@ func (s *session) showOutcome(ctx context.Context, result runner.Result, err err
 		return s.show(ctx, blockedBy(s.problems))
 	}
 	look := statusOf(result, err)
-	look.message = strings.Join(append([]string{look.message}, s.wanted.Warnings...), "; ")
+	notes := s.wanted.Warnings
+	if left := s.former.String(); left != "" {
+		notes = append([]string{"taking over: " + left}, notes...)
+	}
+	look.message = strings.Join(append([]string{look.message}, notes...), "; ")
 	return s.show(ctx, look)
 }
 
@@ -96,7 +101,7 @@ func (s *session) manage(ctx context.Context) (runner.Result, error) {
 	if err := s.installHost(ctx, fleet); err != nil {
 		return runner.Result{}, err
 	}
-	result, err := fleet.Manager.Reconcile(ctx, s.want(), true)
+	result, err := s.keepRunners(ctx, fleet)
 	for _, warning := range result.Warnings {
 		s.Log.Warn(warning)
 	}
@@ -194,9 +199,10 @@ func (s *session) retire(ctx context.Context) error {
 	if fleet.Host != nil && !fleet.Host.Installed() {
 		return nil
 	}
+	formerErr := s.retireFormer(ctx, fleet)
 	left, err := fleet.Manager.Retire(ctx, s.wanted.Scope)
 	for _, name := range left {
 		s.Log.WithField("runner", name).Warn("GitHub still holds the registration; it removes it by itself within a day")
 	}
-	return err
+	return errors.Join(formerErr, err)
 }

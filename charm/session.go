@@ -13,6 +13,7 @@ import (
 	"github-runner/charm/runner"
 	"github-runner/charm/secret"
 	"github-runner/charm/state"
+	"github-runner/charm/takeover"
 	"github-runner/charm/unitdir"
 )
 
@@ -35,6 +36,8 @@ type session struct {
 	problems error
 	// inForce is false when there is no state to work with at all.
 	inForce bool
+	// former are the runners of the charm that the unit was refreshed from.
+	former takeover.Runners
 }
 
 // open takes the unit's lock and reads everything.
@@ -180,14 +183,21 @@ func (s *session) fleet(ctx context.Context) (Fleet, error) {
 			tokens[runner.Scope(former.Scope)] = secret.New(former.Token)
 		}
 	}
+	former := s.formerCharm()
+	if scope := (runner.Scope{API: s.wanted.Scope.API, Path: former.Path}); scope != s.wanted.Scope && former.Token != "" {
+		tokens[scope] = secret.New(former.Token)
+	}
 	return s.Assemble(s.wanted, Materials{
-		Dir:          s.dir,
-		Storage:      storage,
-		FormerTokens: tokens,
-		Memory:       memory,
-		Save:         s.saveMemory,
-		Progress:     s.progress(ctx),
-		Log:          s.Log,
+		Dir:             s.dir,
+		Storage:         storage,
+		FormerTokens:    tokens,
+		Memory:          memory,
+		Save:            s.saveMemory,
+		FormerCharm:     former,
+		SaveFormerCharm: s.saveFormerCharm,
+		CharmDir:        s.Context.CharmDir,
+		Progress:        s.progress(ctx),
+		Log:             s.Log,
 	})
 }
 

@@ -16,6 +16,7 @@ import (
 	"github-runner/charm/metrics"
 	"github-runner/charm/runner"
 	"github-runner/charm/state"
+	"github-runner/charm/takeover"
 )
 
 // Assembler is what is the same for all states.
@@ -71,9 +72,29 @@ func (a Assembler) Assemble(s state.CharmState, m charm.Materials) (charm.Fleet,
 	return charm.Fleet{
 		Manager: manager,
 		Host:    host{cloud: cloud, log: log},
+		Former:  a.former(s, m, cloud, client),
 		Version: func() string { v, _ := applicationVersion.Load().(string); return v },
 		Close:   client.Close,
 	}, nil
+}
+
+// former is what is left of the Python charm; nil when that was seen to be
+// nothing.
+func (a Assembler) former(s state.CharmState, m charm.Materials, cloud *lxd.Cloud, client *github.Client) charm.Former {
+	if m.FormerCharm.Done {
+		return nil
+	}
+	return takeover.New(takeover.Config{
+		Unit:     s.Owner.Unit,
+		Scope:    s.Scope,
+		CharmDir: m.CharmDir,
+		Root:     a.Root,
+		Machines: cloud,
+		GitHub:   client,
+		Memory:   m.FormerCharm,
+		Save:     m.SaveFormerCharm,
+		Log:      m.Log,
+	})
 }
 
 func (a Assembler) lxdConfig(s state.CharmState, m charm.Materials) lxd.Config {

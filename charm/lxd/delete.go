@@ -31,7 +31,7 @@ func (c *Cloud) Delete(ctx context.Context, name string) error {
 		return err
 	}
 	defer cancel()
-	if err := c.deleteInstance(server, name); err != nil {
+	if err := c.deleteInstance(server, name, c.isOurs); err != nil {
 		return fmt.Errorf("cannot delete instance %s: %w", name, err)
 	}
 	return c.exchange(name).remove()
@@ -39,9 +39,9 @@ func (c *Cloud) Delete(ctx context.Context, name string) error {
 
 // deleteInstance tries until the instance is gone. Another operation on it, a
 // start or a stop, makes LXD refuse; the end of that operation is an event.
-func (c *Cloud) deleteInstance(server server, name string) error {
+func (c *Cloud) deleteInstance(server server, name string, ours func(api.Instance) bool) error {
 	for {
-		err := c.tryDelete(server, name)
+		err := tryDelete(server, name, ours)
 		if err == nil || !isBusy(err) {
 			return err
 		}
@@ -51,7 +51,11 @@ func (c *Cloud) deleteInstance(server server, name string) error {
 	}
 }
 
-func (c *Cloud) tryDelete(server server, name string) error {
+func (c *Cloud) isOurs(instance api.Instance) bool {
+	return c.kinship(instance) == ours
+}
+
+func tryDelete(server server, name string, ours func(api.Instance) bool) error {
 	instance, _, err := server.GetInstance(name)
 	if err = classify(err); errors.Is(err, runner.ErrNotFound) {
 		return nil
@@ -59,8 +63,8 @@ func (c *Cloud) tryDelete(server server, name string) error {
 	if err != nil {
 		return err
 	}
-	if c.kinship(*instance) != ours {
-		return errors.New("it lacks this unit's metadata: somebody else made it")
+	if !ours(*instance) {
+		return errors.New("it is not this unit's: somebody else made it")
 	}
 	var stopping error
 	if instance.StatusCode != api.Stopped {

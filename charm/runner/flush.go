@@ -59,6 +59,11 @@ func ParseFlushMode(name string) (FlushMode, error) {
 	return "", fmt.Errorf("cannot flush with mode %q: it must be one of %s", name, strings.Join(names, ", "))
 }
 
+// RemovesBusy reports whether a flush of this mode ends jobs.
+func (m FlushMode) RemovesBusy() bool {
+	return flushRules()[m].busy
+}
+
 // FlushResult says what a flush did.
 type FlushResult struct {
 	// Flushed is how many runners it removed, or let go of where their machines

@@ -40,6 +40,9 @@ type State struct {
 	// Setbacks are the failures to create runners that were not overcome yet,
 	// as charm/runner encodes them.
 	Setbacks json.RawMessage `json:"setbacks,omitempty"`
+	// FormerCharm is what a takeover from another charm must remember, as
+	// charm/takeover encodes it, with a secret in clear.
+	FormerCharm json.RawMessage `json:"former-charm,omitempty"`
 	// Stopping is set once the unit is being removed: nothing is created then.
 	Stopping bool `json:"stopping,omitempty"`
 }

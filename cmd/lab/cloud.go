@@ -49,6 +49,7 @@ func cloudCommands() []cloudCommand {
 		{"exit", "Kill a guest's runner application: exit NAME", cloudExit},
 		{"write", "Leave a file as a job might: write NAME FILE CONTENT", cloudWrite},
 		{"add-foreign", "Make an instance that is not the charm's: add-foreign NAME", cloudAddForeign},
+		{"add-python-charm", "Make what the Python charm leaves of a unit: add-python-charm UNIT [--runners N]", cloudAddPythonCharm},
 		{"edit-profile", "Edit the profiles by hand: edit-profile [NAME [KEY=VALUE…]]", cloudEditProfile},
 		{"edit-network", "Edit the networks by hand: edit-network [NAME [KEY=VALUE…]]", cloudEditNetwork},
 		{"restart", "Restart the LXD daemon; --down says how long it is away", cloudRestart},
@@ -75,7 +76,7 @@ func cmdCloud(ctx context.Context, env environment, args []string) error {
 	}
 	fmt.Fprint(env.Stderr, "Usage: lab cloud COMMAND …\n\n")
 	for _, command := range cloudCommands() {
-		fmt.Fprintf(env.Stderr, "  %-12s  %s\n", command.name, command.summary)
+		fmt.Fprintf(env.Stderr, "  %-16s  %s\n", command.name, command.summary)
 	}
 	if len(args) == 0 {
 		return usagef("a command is missing")

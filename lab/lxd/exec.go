@@ -39,6 +39,7 @@ var commands = map[string]func(ctx context.Context, s *Server, i *instance, args
 	"sleep":     sleep,
 	"systemctl": systemctl,
 	"pkill":     pkill,
+	"pgrep":     pgrep,
 }
 
 func (s *Server) postExec(r *http.Request) (answer, error) {
@@ -204,4 +205,14 @@ func pkill(_ context.Context, s *Server, i *instance, args []string) output {
 	}
 	i.guest.kill()
 	return output{}
+}
+
+// pgrep tells whether a job is at work.
+func pgrep(_ context.Context, s *Server, i *instance, args []string) output {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i.guest != nil && i.guest.atWork.Load() && slices.Contains(args, "Runner.Worker") {
+		return output{stdout: "1234\n"}
+	}
+	return output{code: 1}
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -49,6 +50,8 @@ type guest struct {
 	// application is the context of the runner application; kill ends it.
 	application context.Context
 	kill        context.CancelFunc
+	// atWork is set while the application has a job.
+	atWork atomic.Bool
 }
 
 // boot returns the guest of an instance that was just switched on; s.mu is held.
@@ -142,6 +145,8 @@ func (g *guest) listen(session Listener) int {
 	}
 	g.log("Running job: " + job.Name)
 	defer g.process("Runner.Worker")()
+	g.atWork.Store(true)
+	defer g.atWork.Store(false)
 	if g.preJob(job) != nil {
 		return killed
 	}

@@ -1,0 +1,132 @@
+package charm
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github-runner/charm/runner"
+	"github-runner/charm/takeover"
+)
+
+// takeoverTime is how long one hook goes on to replace runners of another charm,
+// one batch after the other; the next hook goes on.
+const takeoverTime = 10 * time.Minute
+
+// refreshed converges as another build than before, maybe as another charm: what
+// that one left is looked for anew.
+func (c *Charm) refreshed(ctx context.Context) error {
+	return c.with(ctx, func(s *session) error {
+		if s.formerCharm().Done {
+			s.past.FormerCharm = nil
+		}
+		_, err := s.reconcile(ctx)
+		return err
+	})
+}
+
+// formerCharm is what is known of the charm that the unit was refreshed from.
+func (s *session) formerCharm() takeover.Memory {
+	memory, err := takeover.Recall(s.past.FormerCharm, s.Context.CharmDir)
+	if err != nil {
+		s.Log.WithError(err).Warn("not all is known of the previous charm")
+	}
+	return memory
+}
+
+func (s *session) saveFormerCharm(memory takeover.Memory) error {
+	encoded, err := json.Marshal(memory)
+	if err != nil {
+		return fmt.Errorf("cannot encode what is known of the previous charm: %w", err)
+	}
+	s.past.FormerCharm = encoded
+	return s.dir.WriteState(s.past)
+}
+
+// keepRunners reconciles, beside another charm's runners as long as there are any.
+func (s *session) keepRunners(ctx context.Context, fleet Fleet) (runner.Result, error) {
+	if fleet.Former == nil {
+		return fleet.Manager.Reconcile(ctx, s.want(), true)
+	}
+	result, err := s.replaceFormer(ctx, fleet)
+	if ctx.Err() != nil {
+		return result, err
+	}
+	if tidied := fleet.Former.Tidy(ctx); tidied != nil {
+		s.Log.WithError(tidied).Warn("what the previous charm left stays for now")
+	}
+	return result, err
+}
+
+// replaceFormer replaces another charm's free runners a few at a time: one of ours
+// is online before one of them goes. Those that are busy finish, and count until
+// they have: the machine was made for so many runners and no more.
+func (s *session) replaceFormer(ctx context.Context, fleet Fleet) (runner.Result, error) {
+	began := time.Now()
+	for batch, before := 0, -1; ; {
+		left, lookErr := fleet.Former.Release(ctx, batch)
+		if lookErr != nil {
+			s.Log.WithError(lookErr).Warn("the previous charm's runners can't all be dealt with now")
+		}
+		s.former = left
+		count := len(left.Names())
+		want := s.want()
+		extra := min(len(left.Free), max(1, want.Count/4))
+		want.Count = max(0, want.Count-count+extra)
+		result, err := fleet.Manager.Reconcile(ctx, want, true)
+		online := result.View.Count(runner.Idle, runner.Busy)
+		batch = min(len(left.Free), online+count-s.want().Count)
+		stuck := count == before || batch <= 0
+		if stuck || lookErr != nil || ctx.Err() != nil || time.Since(began) > takeoverTime {
+			return result, cmp.Or(err, lookErr)
+		}
+		before = count
+	}
+}
+
+// lookAtFormer notes which of another charm's runners are there.
+func (s *session) lookAtFormer(ctx context.Context, fleet Fleet) error {
+	if fleet.Former == nil {
+		return nil
+	}
+	left, err := fleet.Former.Look(ctx)
+	s.former = left
+	return err
+}
+
+// flushFormer removes another charm's runners as a flush does ours, and returns
+// how many are gone.
+func (s *session) flushFormer(ctx context.Context, fleet Fleet, mode runner.FlushMode) (int, error) {
+	if fleet.Former == nil {
+		return 0, nil
+	}
+	if mode.RemovesBusy() {
+		removed, _, err := fleet.Former.RemoveAll(ctx)
+		return removed, errors.Join(err, s.lookAtFormer(ctx, fleet))
+	}
+	if err := s.lookAtFormer(ctx, fleet); err != nil {
+		return 0, err
+	}
+	before := len(s.former.Names())
+	left, err := fleet.Former.Release(ctx, len(s.former.Free))
+	if err != nil {
+		return 0, err
+	}
+	s.former = left
+	return before - len(left.Names()), nil
+}
+
+// retireFormer removes all of another charm's runners, and what they left.
+func (s *session) retireFormer(ctx context.Context, fleet Fleet) error {
+	if fleet.Former == nil {
+		return nil
+	}
+	_, left, err := fleet.Former.RemoveAll(ctx)
+	for _, name := range left {
+		s.Log.WithField("runner", name).Warn("GitHub still holds the registration; it removes it by itself within a day")
+	}
+	return errors.Join(err, fleet.Former.Tidy(ctx))
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github-runner/lab"
+	"github-runner/lab/pythoncharm"
+)
+
+// recorder stands in for systemctl in hooks: nothing of the machine's own is to be
+// changed by a lab. It writes down what it was asked for.
+const recorder = "#!/bin/sh\necho \"$@\" >> %s\n"
+
+// cloudAddPythonCharm makes a unit look as if it had been the Python charm's.
+func cloudAddPythonCharm(ctx context.Context, c cloud, args []string) error {
+	flags := newFlags("cloud add-python-charm", c.env)
+	runners := flags.Int("runners", 1, "how many of its runners there are")
+	path := flags.String("path", "acme/widgets", "where they are registered")
+	token := flags.String("token", "ghp_example", "what they are managed with")
+	rest, err := parse(flags, args)
+	if err != nil {
+		return err
+	}
+	if len(rest) != 1 || !strings.Contains(rest[0], "/") {
+		return usagef("it is: lab cloud add-python-charm APPLICATION/NUMBER [--runners N] [--path PATH] [--token TOKEN]")
+	}
+	charmDir, err := c.charmDir(rest[0])
+	if err != nil {
+		return err
+	}
+	layout := pythoncharm.Layout{
+		Unit: rest[0], Path: *path, Token: *token, CharmDir: charmDir,
+		Root: c.lab.Root, Mounts: c.lab.Cloud == lab.CloudLXD, LXD: c.server,
+	}
+	if err := layout.WriteFiles(); err != nil {
+		return err
+	}
+	if err := c.recordSystemctl(); err != nil {
+		return err
+	}
+	if err := layout.SetUp(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, cloudTimeout)
+	defer cancel()
+	for range *runners {
+		name, err := layout.AddRunner(ctx, c.lab.GitHubURL)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(c.env.Stdout, name)
+	}
+	return nil
+}
+
+// charmDir is where a unit has its charm, or would have it.
+func (c cloud) charmDir(unit string) (string, error) {
+	tag := "unit-" + strings.ReplaceAll(unit, "/", "-")
+	agents, err := filepath.Glob(filepath.Join(c.lab.Dir, "juju", "models", "*", "agents"))
+	if err != nil || len(agents) == 0 {
+		return "", fmt.Errorf("cannot make %s one of the Python charm's: deploy something first", unit)
+	}
+	return filepath.Join(agents[0], tag, "charm"), nil
+}
+
+// recordSystemctl makes hooks believe in a systemd, and writes down what they ask
+// of it.
+func (c cloud) recordSystemctl() error {
+	if err := os.MkdirAll(filepath.Join(c.lab.Root, "run", "systemd", "system"), 0o755); err != nil {
+		return fmt.Errorf("cannot stand in for systemd: %w", err)
+	}
+	script := fmt.Sprintf(recorder, filepath.Join(c.lab.Dir, "systemctl.log"))
+	if err := os.WriteFile(filepath.Join(c.lab.Dir, "juju", "tools", "systemctl"), []byte(script), 0o755); err != nil {
+		return fmt.Errorf("cannot stand in for systemctl: %w", err)
+	}
+	return nil
+}
