@@ -68,9 +68,7 @@ type Config struct {
 
 // Takeover is one unit's. Whoever uses it holds the unit's lock.
 type Takeover struct {
-	cfg Config
-
-	mu     sync.Mutex // guards memory while instances are removed
+	cfg    Config
 	memory Memory
 }
 
