@@ -221,8 +221,14 @@ func TestAnswersAsTheRealDaemonDoes(t *testing.T) {
 	t.Cleanup(func() { removeLeftovers(t, dir) })
 
 	// One after the other: they would see each other's bridges.
-	wanted := converse(t, dialSocket(filepath.Join(dir, "unix.socket")), folder)
-	answered := converse(t, dialSocket(serveIn(t, shortDir(t)).Socket()), folder)
+	wanted := converse(t, dialSocket(filepath.Join(dir, "unix.socket")), folder, conversation)
+	answered := converse(t, dialSocket(serveIn(t, shortDir(t)).Socket()), folder, conversation)
+	compare(t, conversation, wanted, answered)
+}
+
+// compare shows where the emulation answered otherwise than the real daemon.
+func compare(t *testing.T, conversation []request, wanted, answered []reply) {
+	t.Helper()
 	for i, r := range conversation {
 		want, got := wanted[i], answered[i]
 		// A list of everything may hold more in a daemon that others use.
@@ -239,7 +245,7 @@ func TestAnswersAsTheRealDaemonDoes(t *testing.T) {
 // may be an answer that no daemon gives.
 func TestEmulationAlone(t *testing.T) {
 	d := serveIn(t, shortDir(t))
-	for _, got := range converse(t, dialSocket(d.Socket()), t.TempDir()) {
+	for _, got := range converse(t, dialSocket(d.Socket()), t.TempDir(), slices.Concat(conversation, virtualConversation)) {
 		if got.Status < 200 || got.Status >= 400 && got.Error == "" {
 			t.Errorf("an answer that no daemon gives: %+v", got)
 		}
@@ -253,7 +259,7 @@ func TestEmulationAlone(t *testing.T) {
 }
 
 // converse holds the conversation with a daemon.
-func converse(t *testing.T, client *http.Client, folder string) []reply {
+func converse(t *testing.T, client *http.Client, folder string, conversation []request) []reply {
 	t.Helper()
 	var replies []reply
 	for _, r := range conversation {

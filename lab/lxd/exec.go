@@ -59,7 +59,7 @@ func (s *Server) postExec(r *http.Request) (answer, error) {
 	case post.WaitForWS || post.Interactive:
 		return answer{}, refuse(http.StatusNotImplemented, "the emulated LXD runs no commands that talk by websockets")
 	}
-	return answer{operation: s.operations.begin("Executing command", resources(i.Name), func(ctx context.Context) (map[string]any, error) {
+	return answer{operation: s.operations.begin("Executing command", i.resources(), func(ctx context.Context) (map[string]any, error) {
 		return s.exec(ctx, i, post)
 	})}, nil
 }
@@ -70,6 +70,12 @@ func (s *Server) exec(ctx context.Context, i *instance, post api.InstanceExecPos
 	if s.faults.take(ExecHangs, i.Name) != nil {
 		<-ctx.Done()
 		return nil, ctx.Err()
+	}
+	s.mu.Lock()
+	unreachable := i.reachable()
+	s.mu.Unlock()
+	if unreachable != nil {
+		return nil, unreachable
 	}
 	result := notACommand
 	if len(post.Command) > 0 {

@@ -37,6 +37,11 @@ const (
 	SlowBoot      Kind = "slow-boot"
 	LongPreJob    Kind = "long-pre-job"
 	PowerOffHangs Kind = "power-off-hangs"
+	NoKVM         Kind = "no-kvm"
+	NoAgent       Kind = "no-agent"
+	LateAgent     Kind = "late-agent"
+	Impatient     Kind = "impatient"
+	OddStatus     Kind = "odd-status"
 )
 
 // kinds say of each kind what it does, what its name pattern is compared with
@@ -63,6 +68,11 @@ var kinds = map[Kind]string{
 	SlowBoot:      "a guest needs --for to boot",
 	LongPreJob:    "the pre-job script takes --for",
 	PowerOffHangs: "a guest does not power off at its end",
+	NoKVM:         "LXD can't run virtual machines",
+	NoAgent:       "the agent of a virtual machine never comes up",
+	LateAgent:     "the agent of a virtual machine comes up, and mounts the exchange folder, --for after power-on",
+	Impatient:     "a virtual machine gives up after --for, not after 5 minutes, when its exchange folder is not mounted",
+	OddStatus:     "an instance that runs shows the status --message: Error, Ready or Frozen",
 }
 
 // Kinds returns all kinds with what they do, sorted.
@@ -146,6 +156,9 @@ func (f *faults) add(fault Fault) (Fault, error) {
 	}
 	if _, err := path.Match(fault.Name, ""); err != nil {
 		return Fault{}, fmt.Errorf("bad name pattern %q: %w", fault.Name, err)
+	}
+	if _, known := oddStatuses[fault.message("Error")]; fault.Kind == OddStatus && !known {
+		return Fault{}, fmt.Errorf("bad status %q: it is one of Error, Ready, Frozen", fault.Message)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

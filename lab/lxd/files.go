@@ -38,6 +38,9 @@ func (s *Server) getFile(r *http.Request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	if err := i.reachable(); err != nil {
+		return answer{}, err
+	}
 	tree := i.tree()
 	if content, ok := tree[wanted]; ok {
 		return answer{serve: func(w http.ResponseWriter) {
@@ -102,6 +105,9 @@ func (s *Server) postFile(r *http.Request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	if err := i.reachable(); err != nil {
+		return answer{}, err
+	}
 	switch kind := r.Header.Get("X-LXD-type"); kind {
 	case "", "file":
 		i.Files[wanted] = string(content)
@@ -123,6 +129,9 @@ func (s *Server) deleteFile(r *http.Request) (answer, error) {
 	}
 	wanted, err := filePath(r)
 	if err != nil {
+		return answer{}, err
+	}
+	if err := i.reachable(); err != nil {
 		return answer{}, err
 	}
 	if _, ok := i.Files[wanted]; !ok {

@@ -41,6 +41,12 @@ type guest struct {
 	instance *instance
 	name     string
 	userData string
+	// agent is set once a virtual machine's lxd-agent is up; it is guarded by
+	// the server's mu. mounted is closed then.
+	agent   bool
+	mounted chan struct{}
+	// booted is closed once the guest has booted.
+	booted chan struct{}
 	// exchange is the host's side of the exchange folder; "": there is none.
 	exchange string
 
@@ -56,7 +62,10 @@ type guest struct {
 
 // boot returns the guest of an instance that was just switched on; s.mu is held.
 func (s *Server) boot(i *instance) *guest {
-	g := &guest{server: s, instance: i, name: i.Name, userData: i.expandedConfig(s)["cloud-init.user-data"]}
+	g := &guest{
+		server: s, instance: i, name: i.Name, userData: i.expandedConfig(s)["cloud-init.user-data"],
+		mounted: make(chan struct{}), booted: make(chan struct{}),
+	}
 	for _, device := range i.expandedDevices(s) {
 		if device["type"] == "disk" && device["path"] == cloudinit.ExchangeDir {
 			g.exchange = device["source"]
@@ -64,6 +73,9 @@ func (s *Server) boot(i *instance) *guest {
 	}
 	g.ctx, g.pull = context.WithCancel(s.life)
 	g.application, g.kill = context.WithCancel(g.ctx)
+	if i.virtual() {
+		go g.startAgent()
+	}
 	go g.live()
 	return g
 }
@@ -73,12 +85,16 @@ func (g *guest) live() {
 	defer g.kill()
 	faults, timing := g.server.faults, g.server.options.Timing
 	boot := timing.Boot
+	if g.instance.virtual() {
+		boot += timing.Firmware
+	}
 	if f := faults.take(SlowBoot, g.name); f != nil {
 		boot = f.duration(time.Minute)
 	}
 	if pause(g.ctx, boot) != nil {
 		return
 	}
+	close(g.booted)
 	jit := writtenFile(g.userData, cloudinit.JITPath)
 	if jit == "" {
 		<-g.ctx.Done() // no runner: somebody's machine
@@ -105,8 +121,12 @@ func (g *guest) serve(jit string) int {
 		g.server.changed(g.instance)
 	}
 	g.server.mu.Unlock()
+	mounted := g.awaitExchange()
 	if again {
 		g.log("github-runner: this machine has served already")
+		return 1
+	}
+	if !mounted {
 		return 1
 	}
 	if f := g.server.faults.take(AppExits, g.name); f != nil {

@@ -18,6 +18,7 @@ func (s *Server) getServer(*http.Request) (answer, error) {
 	if err != nil {
 		hostname = "lab"
 	}
+	drivers, versions := s.drivers()
 	server := api.Server{
 		ServerPut: api.ServerPut{Config: map[string]any{}},
 		ServerUntrusted: api.ServerUntrusted{
@@ -30,8 +31,8 @@ func (s *Server) getServer(*http.Request) (answer, error) {
 		Environment: api.ServerEnvironment{
 			Addresses:       []string{},
 			Architectures:   []string{architecture()},
-			Driver:          "lxc",
-			DriverVersion:   "5.0.2",
+			Driver:          drivers,
+			DriverVersion:   versions,
 			Firewall:        "nftables",
 			Kernel:          "Linux",
 			OSName:          "Debian GNU/Linux",

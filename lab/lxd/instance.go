@@ -14,7 +14,7 @@ import (
 // keyPower is where LXD remembers whether an instance last ran.
 const keyPower = "volatile.last_state.power"
 
-// instance is one container. All but its fields with a small letter is stored.
+// instance is one container or virtual machine. All but its fields with a small letter is stored.
 type instance struct {
 	Name        string
 	Type        string
@@ -36,14 +36,7 @@ type instance struct {
 	// rendered is the instance as JSON, as of that number of profile edits.
 	rendered []byte
 	edits    int
-}
-
-// Names of an instance's states in LXD.
-func (i *instance) status() api.StatusCode {
-	if i.running {
-		return api.Running
-	}
-	return api.Stopped
+	shown    api.StatusCode
 }
 
 // started reports whether the machine has served already.
@@ -85,9 +78,10 @@ func (i *instance) expandedDevices(s *Server) devices {
 
 // show is the instance as the API shows it; s.mu is held.
 func (i *instance) show(s *Server) api.Instance {
+	status := s.status(i)
 	return api.Instance{
 		Name: i.Name, Description: i.Description, Type: i.Type, Project: "default", Location: "none",
-		Status: i.status().String(), StatusCode: i.status(),
+		Status: status.String(), StatusCode: status,
 		CreatedAt: i.Created, LastUsedAt: i.LastUsed,
 		Architecture: architecture(), Ephemeral: i.Ephemeral, Stateful: i.Stateful,
 		Profiles: slices.Clone(i.Profiles),
@@ -98,12 +92,12 @@ func (i *instance) show(s *Server) api.Instance {
 
 // json is the instance in a recursive list; s.mu is held.
 func (i *instance) json(s *Server) ([]byte, error) {
-	if i.rendered == nil || i.edits != s.edits {
+	if status := s.status(i); i.rendered == nil || i.edits != s.edits || i.shown != status {
 		encoded, err := json.Marshal(i.show(s))
 		if err != nil {
 			return nil, err
 		}
-		i.rendered, i.edits = encoded, s.edits
+		i.rendered, i.edits, i.shown = encoded, s.edits, status
 	}
 	return i.rendered, nil
 }
@@ -114,10 +108,14 @@ func (i *instance) etag() any {
 }
 
 // state is what runs in the instance, as the API shows it.
-func (i *instance) state() api.InstanceState {
-	state := api.InstanceState{
-		Status: i.status().String(), StatusCode: i.status(),
+func (i *instance) state(s *Server) (state api.InstanceState) {
+	status := s.status(i)
+	state = api.InstanceState{
+		Status: status.String(), StatusCode: status,
 		Disk: map[string]api.InstanceStateDisk{},
+	}
+	if i.virtual() {
+		defer i.virtualState(&state)
 	}
 	if !i.running {
 		return state
@@ -139,8 +137,8 @@ func (i *instance) state() api.InstanceState {
 }
 
 // shownState is the state as servers of 5.0 show it.
-func (i *instance) shownState() any {
-	state := i.state()
+func (i *instance) shownState(s *Server) any {
+	state := i.state(s)
 	shown, err := without(state, "memory.total")
 	if err != nil {
 		return state
@@ -157,13 +155,5 @@ type fullInstance struct {
 }
 
 func (i *instance) full(s *Server) fullInstance {
-	return fullInstance{Instance: i.show(s), State: i.shownState()}
-}
-
-// resources are the paths of what an operation on an instance is about.
-func resources(name string) map[string][]string {
-	return map[string][]string{
-		"containers": {"/1.0/containers/" + name},
-		"instances":  {"/1.0/instances/" + name},
-	}
+	return fullInstance{Instance: i.show(s), State: i.shownState(s)}
 }

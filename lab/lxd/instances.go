@@ -90,8 +90,8 @@ func (s *Server) postInstances(r *http.Request) (answer, error) {
 	kind := string(post.Type)
 	switch {
 	case kind == "":
-		kind = "container"
-	case kind != "container" && kind != "virtual-machine":
+		kind = container
+	case kind != container && kind != virtualMachine:
 		return answer{}, refuse(http.StatusBadRequest, "Invalid instance type")
 	}
 	if post.Source.Type != "image" && post.Source.Type != "none" {
@@ -117,10 +117,7 @@ func (s *Server) postInstances(r *http.Request) (answer, error) {
 	if err := isHostLabel(post.Name); err != nil {
 		return answer{}, refuse(http.StatusBadRequest, "Invalid instance name: %v", err)
 	}
-	paths := resources(post.Name)
-	if kind == "virtual-machine" {
-		delete(paths, "containers")
-	}
+	paths := (&instance{Name: post.Name, Type: kind}).resources()
 	return answer{operation: s.operations.begin("Creating instance", paths, func(ctx context.Context) (map[string]any, error) {
 		return s.create(ctx, post, kind, image)
 	})}, nil
@@ -130,7 +127,7 @@ func (s *Server) postInstances(r *http.Request) (answer, error) {
 // fingerprint is unknown, which the operation complains of.
 func (s *Server) source(source api.InstanceSource) (*api.Image, error) {
 	if source.Type == "none" {
-		return &api.Image{Type: "container"}, nil
+		return &api.Image{}, nil
 	}
 	if source.Alias != "" {
 		return s.aliased(source.Alias)
@@ -151,7 +148,7 @@ func (s *Server) create(ctx context.Context, post api.InstancesPost, kind string
 	case post.Source.Type == "image" && image.Type != kind:
 		return nil, says("Requested image's type %q doesn't match instance type %q", image.Type, kind)
 	}
-	i, err := s.record(post, image)
+	i, err := s.record(post, kind, image)
 	if err != nil {
 		return nil, says("Failed creating instance record: %w", err)
 	}
@@ -166,10 +163,15 @@ func (s *Server) create(ctx context.Context, post api.InstancesPost, kind string
 }
 
 // record makes the instance, without a root disk as yet.
-func (s *Server) record(post api.InstancesPost, image *api.Image) (*instance, error) {
+func (s *Server) record(post api.InstancesPost, kind string, image *api.Image) (*instance, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := checkConfig(post.Config, false); err != nil {
+	if kind == virtualMachine {
+		if err := s.noVirtualMachines(); err != nil {
+			return nil, err
+		}
+	}
+	if err := checkConfig(post.Config, kind); err != nil {
 		return nil, err
 	}
 	if existing := s.instances[post.Name]; existing != nil {
@@ -179,9 +181,9 @@ func (s *Server) record(post api.InstancesPost, image *api.Image) (*instance, er
 		return nil, says("Add instance info to the database: This \"instances\" entry already exists")
 	}
 	i := &instance{
-		Name: post.Name, Type: "container", Description: post.Description,
+		Name: post.Name, Type: kind, Description: post.Description,
 		Ephemeral: post.Ephemeral, Created: time.Now().UTC(), LastUsed: time.Unix(0, 0).UTC(),
-		Config: s.firstConfig(post, image), Devices: post.Devices, Profiles: post.Profiles,
+		Config: s.firstConfig(post, kind, image), Devices: post.Devices, Profiles: post.Profiles,
 		Files: make(map[string]string), busy: "create",
 	}
 	if i.Devices == nil {
@@ -193,13 +195,13 @@ func (s *Server) record(post api.InstancesPost, image *api.Image) (*instance, er
 	s.instances[i.Name] = i
 	s.changed(i)
 	s.events.lifecycle("instance-created", "instances/"+i.Name, map[string]any{
-		"type": "container", "storage-pool": rootPool(i.expandedDevices(s)),
+		"type": kind, "storage-pool": rootPool(i.expandedDevices(s)),
 	}, false)
 	return i, nil
 }
 
 // firstConfig is a new instance's configuration with what LXD adds to it.
-func (s *Server) firstConfig(post api.InstancesPost, image *api.Image) map[string]string {
+func (s *Server) firstConfig(post api.InstancesPost, kind string, image *api.Image) map[string]string {
 	config := maps.Clone(post.Config)
 	if config == nil {
 		config = make(map[string]string)
@@ -213,9 +215,11 @@ func (s *Server) firstConfig(post api.InstancesPost, image *api.Image) map[strin
 	config["volatile.apply_template"] = "create"
 	config["volatile.cloud-init.instance-id"] = newUUID()
 	config["volatile.uuid"] = newUUID()
-	config["volatile.idmap.base"] = "0"
-	config["volatile.idmap.next"] = idmap
-	config["volatile.last_state.idmap"] = "[]"
+	if kind == container {
+		config["volatile.idmap.base"] = "0"
+		config["volatile.idmap.next"] = idmap
+		config["volatile.last_state.idmap"] = "[]"
+	}
 	id := newUUID()
 	config["volatile.eth0.hwaddr"] = fmt.Sprintf("00:16:3e:%s:%s:%s", id[0:2], id[2:4], id[4:6])
 	return config
@@ -295,7 +299,7 @@ func (s *Server) putInstance(r *http.Request) (answer, error) {
 	if err := decode(r, &put); err != nil {
 		return answer{}, err
 	}
-	return answer{operation: s.operations.begin("Updating instance", resources(i.Name), func(context.Context) (map[string]any, error) {
+	return answer{operation: s.operations.begin("Updating instance", i.resources(), func(context.Context) (map[string]any, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return nil, s.update(i, put)
@@ -328,7 +332,7 @@ func (s *Server) patchInstance(r *http.Request) (answer, error) {
 
 // update replaces what a client may replace; s.mu is held.
 func (s *Server) update(i *instance, put api.InstancePut) error {
-	if err := checkConfig(put.Config, false); err != nil {
+	if err := checkConfig(put.Config, i.Type); err != nil {
 		return says("Invalid config: %w", err)
 	}
 	if err := s.checkDevices(put.Devices); err != nil {
@@ -356,7 +360,7 @@ func (s *Server) deleteInstance(r *http.Request) (answer, error) {
 	if i.running {
 		return answer{}, refuse(http.StatusBadRequest, "Instance is running")
 	}
-	return answer{operation: s.operations.begin("Deleting instance", resources(i.Name), func(ctx context.Context) (map[string]any, error) {
+	return answer{operation: s.operations.begin("Deleting instance", i.resources(), func(ctx context.Context) (map[string]any, error) {
 		return nil, s.remove(ctx, i)
 	})}, nil
 }

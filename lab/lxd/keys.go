@@ -76,9 +76,10 @@ var instanceKeys = map[string]check{
 // instancePrefixes begin keys that take any rest and any value.
 var instancePrefixes = []string{"user.", "environment.", "image.", "limits.kernel.", "linux.sysctl.", "volatile."}
 
-// checkConfig checks the configuration of an instance, or of a profile, which
-// may hold no volatile keys.
-func checkConfig(config map[string]string, profile bool) error {
+// checkConfig checks the configuration of an instance of a type, or of a profile,
+// "", which may hold no volatile keys.
+func checkConfig(config map[string]string, kind string) error {
+	profile := kind == ""
 	for _, key := range slices.Sorted(maps.Keys(config)) {
 		if profile && strings.HasPrefix(key, "volatile.") {
 			return says("Volatile keys can only be set on instances")
@@ -87,6 +88,9 @@ func checkConfig(config map[string]string, profile bool) error {
 			return says("Image keys can only be set on instances")
 		}
 		valid, known := instanceKeys[key]
+		if !isFor(key, kind) {
+			return says("Unknown configuration key: %s", key)
+		}
 		if !known {
 			if hasPrefix(key, instancePrefixes) {
 				continue

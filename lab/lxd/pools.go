@@ -230,8 +230,9 @@ func (s *Server) showVolumes(pool string) map[string]api.StorageVolume {
 	all := make(map[string]api.StorageVolume)
 	for name, i := range s.instances {
 		if rootPool(i.expandedDevices(s)) == pool {
-			all["container/"+name] = api.StorageVolume{
-				Name: name, Type: "container", ContentType: "filesystem", Location: "none", Project: "default",
+			kind, content := i.volumeOf()
+			all[kind+"/"+name] = api.StorageVolume{
+				Name: name, Type: kind, ContentType: content, Location: "none", Project: "default",
 				Config: map[string]string{}, UsedBy: []string{"/1.0/instances/" + name},
 			}
 		}
@@ -280,11 +281,7 @@ func (s *Server) getVolume(r *http.Request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	kind := "container"
-	if strings.Contains(r.URL.Path, "/volumes/custom/") {
-		kind = "custom"
-	}
-	v, ok := s.showVolumes(p.Name)[kind+"/"+r.PathValue("volume")]
+	v, ok := s.showVolumes(p.Name)[r.PathValue("type")+"/"+r.PathValue("volume")]
 	if !ok {
 		return answer{}, notFound("Storage pool volume")
 	}

@@ -3,6 +3,7 @@ package lxd
 import (
 	"context"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/canonical/lxd/shared/api"
@@ -15,7 +16,7 @@ func (s *Server) getInstanceState(r *http.Request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return answer{metadata: i.shownState()}, nil
+	return answer{metadata: i.shownState(s)}, nil
 }
 
 func (s *Server) putInstanceState(r *http.Request) (answer, error) {
@@ -75,7 +76,7 @@ func (s *Server) start(ctx context.Context, i *instance) error {
 	if err := checkSources(all, "start"); err != nil {
 		return err
 	}
-	if err := checkShift(all); err != nil {
+	if err := checkShift(all); err != nil && !i.virtual() {
 		return err
 	}
 	i.LastUsed = time.Now().UTC()
@@ -88,6 +89,9 @@ func (s *Server) start(ctx context.Context, i *instance) error {
 func (s *Server) powerOn(i *instance) {
 	i.running = true
 	i.Config[keyPower] = "RUNNING"
+	if i.virtual() {
+		i.Config["volatile.vsock_id"] = strconv.Itoa(3 + len(s.instances))
+	}
 	delete(i.Config, "volatile.apply_template")
 	i.guest = s.boot(i)
 	s.changed(i)
@@ -107,7 +111,7 @@ func (s *Server) powerOff(i *instance) {
 // stop is the operation that stops an instance.
 func (s *Server) stop(ctx context.Context, i *instance, force bool) error {
 	s.mu.Lock()
-	running := i.running
+	running, guest := i.running, i.guest
 	s.mu.Unlock()
 	if !running {
 		return says("The instance is already stopped")
@@ -121,6 +125,9 @@ func (s *Server) stop(ctx context.Context, i *instance, force bool) error {
 		return ctx.Err()
 	}
 	if !force {
+		if err := guest.heedsButton(ctx); err != nil {
+			return err
+		}
 		if err := pause(ctx, s.options.Timing.PowerOff); err != nil {
 			return err
 		}

@@ -71,7 +71,7 @@ func (s *Server) postProfiles(r *http.Request) (answer, error) {
 }
 
 func (s *Server) checkProfile(put api.ProfilePut) error {
-	if err := checkConfig(put.Config, true); err != nil {
+	if err := checkConfig(put.Config, ""); err != nil {
 		return err
 	}
 	return s.checkDevices(put.Devices)

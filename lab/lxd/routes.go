@@ -34,6 +34,7 @@ func (s *Server) routes() *http.ServeMux {
 		"POST /1.0/instances/{name}/files":      s.postFile,
 		"DELETE /1.0/instances/{name}/files":    s.deleteFile,
 		"POST /1.0/instances/{name}/exec":       s.postExec,
+		"GET /1.0/instances/{name}/console":     s.getConsole,
 		"GET /1.0/instances/{name}/logs":        s.getLogs,
 		"GET /1.0/instances/{name}/logs/{file}": s.getLog,
 
@@ -74,11 +75,10 @@ func (s *Server) routes() *http.ServeMux {
 		"GET /1.0/storage-pools/{name}/resources":                  s.getPoolResources,
 		"GET /1.0/storage-pools/{name}/volumes":                    s.getVolumes,
 		"POST /1.0/storage-pools/{name}/volumes/custom":            s.postVolumes,
-		"GET /1.0/storage-pools/{name}/volumes/custom/{volume}":    s.getVolume,
+		"GET /1.0/storage-pools/{name}/volumes/{type}/{volume}":    s.getVolume,
 		"DELETE /1.0/storage-pools/{name}/volumes/{type}/{volume}": s.deleteVolume,
-		"GET /1.0/storage-pools/{name}/volumes/container/{volume}": s.getVolume,
-		"GET /1.0/warnings":     nothing,
-		"GET /1.0/certificates": nothing,
+		"GET /1.0/warnings":                                        nothing,
+		"GET /1.0/certificates":                                    nothing,
 	}
 	mux := http.NewServeMux()
 	for pattern, handle := range table {

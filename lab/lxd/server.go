@@ -41,6 +41,10 @@ type Timing struct {
 	Start time.Duration
 	// Boot is the time from there until the runner application starts.
 	Boot time.Duration
+	// Firmware is what a virtual machine takes longer to boot than a container.
+	Firmware time.Duration
+	// Agent is the time from power-on until the agent of a virtual machine is up.
+	Agent time.Duration
 	// PowerOff is the time that a guest takes to power off.
 	PowerOff time.Duration
 }
@@ -51,6 +55,8 @@ func Quick() Timing {
 		Create:   10 * time.Millisecond,
 		Start:    10 * time.Millisecond,
 		Boot:     30 * time.Millisecond,
+		Firmware: 30 * time.Millisecond,
+		Agent:    80 * time.Millisecond,
 		PowerOff: 5 * time.Millisecond,
 	}
 }

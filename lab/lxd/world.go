@@ -41,17 +41,28 @@ func (s *Server) firstWorld() {
 		Name: "default", Description: "Default LXD profile",
 		Config: map[string]string{}, Devices: devices{},
 	}
-	for alias, release := range imageReleases {
-		sum := sha256.Sum256([]byte(alias))
-		image := &api.Image{
-			Fingerprint: hex.EncodeToString(sum[:]), Filename: "rootfs.squashfs", Size: 76419271, Type: "container",
-			Architecture: architecture(), CreatedAt: now, UploadedAt: now,
-			Profiles:   []string{"default"},
-			Aliases:    []api.ImageAlias{{Name: alias}},
-			Properties: map[string]string{"description": "lab runner image", "os": "ubuntu", "release": release},
-		}
-		s.images[image.Fingerprint] = image
+	for alias := range imageReleases {
+		s.addFirstImage(alias, now)
+		s.addFirstImage(vmPrefix+alias, now)
 	}
+}
+
+// addFirstImage adds an image; those of containers have their name as an alias.
+func (s *Server) addFirstImage(name string, now time.Time) {
+	release, kind := imageKind(name)
+	sum := sha256.Sum256([]byte(name))
+	image := &api.Image{
+		Fingerprint: hex.EncodeToString(sum[:]), Filename: "rootfs.squashfs", Size: 76419271, Type: kind,
+		Architecture: architecture(), CreatedAt: now, UploadedAt: now,
+		Profiles:   []string{"default"},
+		Properties: map[string]string{"description": "lab runner image", "os": "ubuntu", "release": release},
+	}
+	if kind == container {
+		image.Aliases = []api.ImageAlias{{Name: name}}
+	} else {
+		image.Filename = "disk.qcow2"
+	}
+	s.images[image.Fingerprint] = image
 }
 
 // The folders of the stored state.
