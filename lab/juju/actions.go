@@ -172,6 +172,8 @@ type task struct {
 	Enqueued  time.Time
 	Begun     time.Time
 	Completed time.Time
+	// told are the units that may have heard of relation data that it set.
+	told []*unit
 	// done is closed when the task has ended.
 	done chan struct{}
 }

@@ -99,9 +99,9 @@ func (g *agent) rest(ctx context.Context, until time.Time) {
 func (g *agent) next(s *Server, now time.Time) step {
 	u := g.unit
 	if u.Failed == "" || g.retryNow || !now.Before(g.retryAt) {
-		if len(u.Pending) > 0 {
+		if o, ok := g.nextHook(s); ok {
 			g.retryNow = false
-			return g.beginHook(s, u.Pending[0])
+			return g.beginHook(s, o)
 		}
 		if u.Dying {
 			return step{remove: true}
@@ -129,6 +129,35 @@ func (g *agent) next(s *Server, now time.Time) step {
 		return step{}
 	}
 	return step{until: g.nextUpdate}
+}
+
+// nextHook is the hook to run now. Relation hooks come when no other is left,
+// and the last hooks of a unit's life after them.
+func (g *agent) nextHook(s *Server) (operation, bool) {
+	u := g.unit
+	for {
+		if len(u.Pending) == 0 {
+			if o, ok := g.model.relationHook(g.app, u); ok {
+				u.Pending = append(u.Pending, o)
+			} else if u.Dying {
+				u.Pending, u.Farewell = u.Farewell, nil
+			}
+		}
+		if len(u.Pending) == 0 {
+			return operation{}, false
+		}
+		o := u.Pending[0]
+		if o.Relation == nil {
+			return o, true
+		}
+		if g.model.begin(*o.Relation, u) {
+			if o.Relation.Kind == relationCreated {
+				s.nudge(g.model)
+			}
+			return o, true
+		}
+		u.Pending = u.Pending[1:]
+	}
 }
 
 func (g *agent) beginHook(s *Server, o operation) step {
@@ -165,8 +194,15 @@ func (g *agent) runHook(ctx context.Context, s *Server, o operation) {
 	}
 	g.unit.Failed, g.unit.Attempts = "", 0
 	g.unit.Pending = slices.DeleteFunc(g.unit.Pending, func(p operation) bool { return p.ID == o.ID })
+	if o.Relation != nil {
+		g.model.commit(*o.Relation, g.unit)
+		s.nudge(g.model)
+	}
 	if o.Hook == "start" {
 		g.unit.Started = true
+		if g.app.File == "" {
+			g.unit.Status = status{Current: "active", Message: "has no code in this lab", Since: time.Now()}
+		}
 		g.nextUpdate = time.Now().Add(g.model.updateStatusInterval())
 	}
 }
@@ -179,7 +215,7 @@ func (g *agent) prepare(s *Server, o operation) error {
 	s.mu.Lock()
 	file := g.app.File
 	s.mu.Unlock()
-	if err := unpack(file, g.charmDir(s), s.options.GitHubURL); err != nil {
+	if err := s.unpackFor(g, file); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -190,6 +226,17 @@ func (g *agent) prepare(s *Server, o operation) error {
 	}
 	if !g.unit.Started && g.unit.Status.Current == "waiting" {
 		g.unit.Status = status{Current: "maintenance", Message: "installing charm software", Since: time.Now()}
+	}
+	return nil
+}
+
+// unpackFor gives a unit its charm. One from the store is an empty folder.
+func (s *Server) unpackFor(g *agent, file string) error {
+	if file != "" {
+		return unpack(file, g.charmDir(s), s.options.GitHubURL)
+	}
+	if err := os.MkdirAll(g.charmDir(s), 0o755); err != nil {
+		return fmt.Errorf("cannot make the unit's folder: %w", err)
 	}
 	return nil
 }
@@ -229,7 +276,11 @@ func (s *Server) settled(u *unit) bool {
 	if g.running != nil || len(g.tasks) > 0 || g.retryNow || u.Agent.Current != "idle" {
 		return false
 	}
-	return u.Failed != "" || len(u.Pending) == 0 && !u.Dying
+	if u.Failed != "" {
+		return true
+	}
+	_, due := g.model.relationHook(g.app, u)
+	return len(u.Pending) == 0 && !u.Dying && !due
 }
 
 func (m *model) updateStatusInterval() time.Duration {

@@ -4,10 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -20,10 +18,11 @@ import (
 type charm struct {
 	Name    string                 `json:"name"`
 	Bases   []string               `json:"bases"`
-	Peers   []string               `json:"peers"`
 	Storage map[string]storageSpec `json:"storage"`
 	Options map[string]option      `json:"options"`
 	Actions map[string]actionSpec  `json:"actions"`
+	// Endpoints are where relations can be made, by name.
+	Endpoints map[string]endpoint `json:"endpoints"`
 }
 
 // option is one option of config.yaml.
@@ -31,6 +30,21 @@ type option struct {
 	Type        string `json:"type" yaml:"type"`
 	Default     any    `json:"default" yaml:"default"`
 	Description string `json:"description" yaml:"description"`
+}
+
+// endpointSpec is an endpoint as metadata.yaml declares it. How many relations it
+// may have and whether it needs one bind nobody here.
+type endpointSpec struct {
+	Interface string `yaml:"interface"`
+}
+
+// UnmarshalYAML also takes the short form, the interface's name alone.
+func (e *endpointSpec) UnmarshalYAML(node *yaml.Node) error {
+	if node.Kind == yaml.ScalarNode {
+		return node.Decode(&e.Interface)
+	}
+	type plain endpointSpec
+	return node.Decode((*plain)(e))
 }
 
 // storageSpec is one storage of metadata.yaml. Max is -1 where there is no
@@ -44,10 +58,12 @@ type storageSpec struct {
 // readCharm reads an unpacked charm.
 func readCharm(dir string) (charm, error) {
 	var metadata struct {
-		Name    string         `yaml:"name"`
-		Summary string         `yaml:"summary"`
-		Peers   map[string]any `yaml:"peers"`
-		Storage map[string]struct {
+		Name     string                  `yaml:"name"`
+		Summary  string                  `yaml:"summary"`
+		Peers    map[string]endpointSpec `yaml:"peers"`
+		Provides map[string]endpointSpec `yaml:"provides"`
+		Requires map[string]endpointSpec `yaml:"requires"`
+		Storage  map[string]struct {
 			Type     string `yaml:"type"`
 			Multiple struct {
 				Range string `yaml:"range"`
@@ -80,10 +96,22 @@ func readCharm(dir string) (charm, error) {
 	}
 	c := charm{
 		Name:    metadata.Name,
-		Peers:   slices.Sorted(maps.Keys(metadata.Peers)),
 		Storage: map[string]storageSpec{},
 		Options: config.Options,
 		Actions: map[string]actionSpec{},
+
+		Endpoints: map[string]endpoint{},
+	}
+	for role, specs := range map[string]map[string]endpointSpec{rolePeer: metadata.Peers, roleProvider: metadata.Provides, roleRequirer: metadata.Requires} {
+		for name, spec := range specs {
+			if spec.Interface == "" {
+				return charm{}, fmt.Errorf("metadata.yaml: relation %q has no interface", name)
+			}
+			if c.Endpoints[name].Role != "" {
+				return charm{}, fmt.Errorf("metadata.yaml: relation %q is declared twice", name)
+			}
+			c.Endpoints[name] = endpoint{Role: role, Interface: spec.Interface}
+		}
 	}
 	for _, base := range manifest.Bases {
 		c.Bases = append(c.Bases, base.Name+"@"+base.Channel)

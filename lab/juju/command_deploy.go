@@ -63,8 +63,12 @@ func cmdDeploy(i *invocation) func(context.Context) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(i.stderr, "Located local charm %q, revision %d\nDeploying %q from local charm %q, revision %d on %s\n",
-			a.Charm.Name, a.Revision, a.Name, a.Charm.Name, a.Revision, a.Base)
+		if a.File == "" {
+			fmt.Fprintf(i.stderr, "Deployed %q from charm-hub charm %q, revision %d in channel latest/stable on %s\n", a.Name, a.Charm.Name, a.Revision, a.Base)
+		} else {
+			fmt.Fprintf(i.stderr, "Located local charm %q, revision %d\nDeploying %q from local charm %q, revision %d on %s\n",
+				a.Charm.Name, a.Revision, a.Name, a.Charm.Name, a.Revision, a.Base)
+		}
 		return i.wait(ctx, made)
 	}
 }
@@ -72,11 +76,11 @@ func cmdDeploy(i *invocation) func(context.Context) error {
 // newApplication makes the application that the arguments of deploy name,
 // without units.
 func (i *invocation) newApplication(d deployment) (*application, error) {
-	file, c, err := i.server.takeCharm(inDir(i.dir, i.args[0]))
+	file, c, err := i.findCharm(i.args[0])
 	if err != nil {
 		return nil, err
 	}
-	a := &application{Name: c.Name, Charm: c, File: file, Base: c.Bases[len(c.Bases)-1], Peers: map[string]string{}, Units: map[int]*unit{}}
+	a := &application{Name: c.Name, Charm: c, File: file, Base: c.Bases[len(c.Bases)-1], Units: map[int]*unit{}}
 	if len(i.args) == 2 {
 		a.Name = i.args[1]
 	}
@@ -93,6 +97,15 @@ func (i *invocation) newApplication(d deployment) (*application, error) {
 	return a, err
 }
 
+// findCharm finds a .charm file, or a charm by its name, which has no file.
+func (i *invocation) findCharm(arg string) (file string, c charm, err error) {
+	if isStoreName(arg) {
+		c, err = storeCharm(arg)
+		return "", c, err
+	}
+	return i.server.takeCharm(inDir(i.dir, arg))
+}
+
 // deploy adds an application to the model. The lock is held.
 func (s *Server) deploy(m *model, a *application, units int, wanted map[string]int) ([]*unit, error) {
 	if m.Applications[a.Name] != nil {
@@ -102,10 +115,7 @@ func (s *Server) deploy(m *model, a *application, units int, wanted map[string]i
 		return nil, fmt.Errorf("--num-units must be a positive integer")
 	}
 	m.Applications[a.Name] = a
-	for _, endpoint := range a.Charm.Peers {
-		a.Peers[endpoint] = endpoint + ":" + strconv.Itoa(m.Relations)
-		m.Relations++
-	}
+	m.addPeers(a)
 	defer s.update()
 	return s.addUnits(m, a, units, wanted)
 }
@@ -259,6 +269,9 @@ func cmdRefresh(i *invocation) func(context.Context) error {
 			if err != nil {
 				return err
 			}
+			if a.File == "" {
+				return fmt.Errorf("cannot refresh %q: its charm is not a local one", a.Name)
+			}
 			if a.Charm.Name != c.Name {
 				return fmt.Errorf("cannot refresh %q: the charm's name is %q, not %q", a.Name, c.Name, a.Charm.Name)
 			}
@@ -286,12 +299,7 @@ func (s *Server) refresh(m *model, a *application, c charm, file string, setting
 			delete(a.Settings, name)
 		}
 	}
-	for _, endpoint := range c.Peers {
-		if a.Peers[endpoint] == "" {
-			a.Peers[endpoint] = endpoint + ":" + strconv.Itoa(m.Relations)
-			m.Relations++
-		}
-	}
+	m.addPeers(a)
 	for _, u := range a.sortedUnits() {
 		if u.Dying {
 			continue

@@ -23,6 +23,7 @@ func cmdRemoveUnit(i *invocation) func(context.Context) error {
 				fmt.Fprintf(i.stderr, "will remove unit %s\n", u.Name)
 				i.server.retire(m, a, u, *force)
 				units = append(units, u)
+				units = append(units, m.unitsAt(m.relationsOf(a.Name)...)...)
 			}
 			i.server.update()
 			return nil
@@ -68,16 +69,23 @@ func cmdRemoveApplication(i *invocation) func(context.Context) error {
 
 func (i *invocation) removeApplication(m *model, a *application, force bool) []*unit {
 	fmt.Fprintf(i.stderr, "will remove application %s\n", a.Name)
+	relations := m.relationsOf(a.Name)
+	waitFor := append(a.sortedUnits(), m.unitsAt(relations...)...)
 	a.Dying = true
-	units := a.sortedUnits()
-	for _, u := range units {
+	for _, r := range relations {
+		if !r.isPeer() {
+			i.server.breakRelation(m, r)
+		}
+	}
+	for _, u := range a.sortedUnits() {
 		fmt.Fprintf(i.stderr, "- will remove unit %s\n", u.Name)
 		i.server.retire(m, a, u, force)
 	}
-	if len(units) == 0 {
+	if len(a.Units) == 0 {
 		delete(m.Applications, a.Name)
+		m.reap()
 	}
-	return units
+	return waitFor
 }
 
 func cmdResolved(i *invocation) func(context.Context) error {

@@ -290,6 +290,9 @@ func cmdExec(i *invocation) func(context.Context) error {
 		if err := i.followQuietly(ctx, tasks); err != nil {
 			return err
 		}
+		if err := i.wait(ctx, i.told(tasks)); err != nil {
+			return err
+		}
 		if *format != "plain" || len(tasks) > 1 {
 			return encode(i.stdout, strings.Replace(*format, "plain", "yaml", 1), i.results(tasks))
 		}
@@ -310,6 +313,17 @@ func (i *invocation) followQuietly(ctx context.Context, tasks []*task) error {
 		}
 	}
 	return nil
+}
+
+// told are the units that hear of what commands wrote into relations.
+func (i *invocation) told(tasks []*task) []*unit {
+	i.server.mu.Lock()
+	defer i.server.mu.Unlock()
+	var units []*unit
+	for _, t := range tasks {
+		units = append(units, t.told...)
+	}
+	return units
 }
 
 func (i *invocation) printOutput(t *task) {

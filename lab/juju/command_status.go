@@ -18,13 +18,13 @@ const (
 
 func cmdStatus(i *invocation) func(context.Context) error {
 	format := i.flags.String("format", "tabular", "")
-	i.flags.Bool("relations", false, "")
+	relations := i.flags.Bool("relations", false, "")
 	i.flags.Bool("storage", false, "")
 	i.flags.Bool("utc", false, "")
 	return func(context.Context) error {
 		return i.locked(func(m *model) error {
 			if *format == "tabular" {
-				return m.printStatus(i.stdout, i.args)
+				return m.printStatus(i.stdout, i.args, *relations)
 			}
 			return encode(i.stdout, *format, m.statusTree(i.args))
 		})
@@ -66,7 +66,7 @@ func unitSelected(args []string, u *unit) bool {
 	return len(args) == 0 || slices.Contains(args, u.Name) || slices.Contains(args, app)
 }
 
-func (m *model) printStatus(out io.Writer, args []string) error {
+func (m *model) printStatus(out io.Writer, args []string, relations bool) error {
 	apps := m.selected(args)
 	w := tabwriter.NewWriter(out, 0, 1, 2, ' ', 0)
 	fmt.Fprintln(w, "Model\tController\tCloud/Region\tVersion\tTimestamp")
@@ -102,7 +102,31 @@ func (m *model) printStatus(out io.Writer, args []string) error {
 	w.Flush()
 	fmt.Fprintln(w, "\nMachine\tState\tAddress\tInst id\tBase\tAZ\tMessage")
 	fmt.Fprintf(w, "%s\tstarted\t%s\tmanual:\t%s\t\tthis machine\n", machineID, machineAddress, apps[0].Base)
+	w.Flush()
+	if relations {
+		m.printRelations(w, apps)
+	}
 	return w.Flush()
+}
+
+// printRelations adds the relations of applications to the tables.
+func (m *model) printRelations(w io.Writer, apps []*application) {
+	fmt.Fprintln(w, "\nIntegration provider\tRequirer\tInterface\tType\tMessage")
+	for _, number := range slices.Sorted(maps.Keys(m.Relations)) {
+		r := m.Relations[number]
+		if !slices.ContainsFunc(apps, func(a *application) bool { return r.has(a.Name) }) {
+			continue
+		}
+		kind, message := "regular", ""
+		if r.isPeer() {
+			kind = rolePeer
+		}
+		if r.Dying {
+			message = "dying"
+		}
+		requirer, provider := r.Ends[0], r.Ends[len(r.Ends)-1]
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", provider, requirer, provider.Interface, kind, message)
+	}
 }
 
 // doing is the name of the hook or action that runs.
@@ -113,9 +137,12 @@ func (u *unit) doing() string {
 
 // statusTree has the shape of 'juju status --format json'.
 func (m *model) statusTree(args []string) map[string]any {
-	apps := map[string]any{}
+	apps := map[string]map[string]any{}
 	for _, a := range m.selected(args) {
 		apps[a.Name] = a.statusTree(args)
+		if relations := m.relationsTree(a); len(relations) > 0 {
+			apps[a.Name]["relations"] = relations
+		}
 	}
 	return map[string]any{
 		"model": map[string]any{
@@ -130,6 +157,18 @@ func (m *model) statusTree(args []string) map[string]any {
 		"storage":      map[string]any{},
 		"controller":   map[string]any{"timestamp": time.Now().Format("15:04:05Z07:00")},
 	}
+}
+
+// relationsTree has an application's relations by its endpoints.
+func (m *model) relationsTree(a *application) map[string][]map[string]string {
+	tree := map[string][]map[string]string{}
+	for _, r := range m.relationsOf(a.Name) {
+		near, far := r.near(a.Name), r.far(a.Name)
+		tree[near.Endpoint] = append(tree[near.Endpoint], map[string]string{
+			"related-application": far.App, "interface": far.Interface, "scope": "global",
+		})
+	}
+	return tree
 }
 
 func (a *application) statusTree(args []string) map[string]any {
@@ -152,8 +191,12 @@ func (a *application) statusTree(args []string) map[string]any {
 		units[u.Name] = unit
 	}
 	name, channel, _ := strings.Cut(a.Base, "@")
+	charm, origin := fmt.Sprintf("local:%s-%d", a.Charm.Name, a.Revision), "local"
+	if a.File == "" {
+		charm, origin = a.Charm.Name, "charmhub"
+	}
 	tree := map[string]any{
-		"charm": fmt.Sprintf("local:%s-%d", a.Charm.Name, a.Revision), "charm-origin": "local", "charm-name": a.Charm.Name,
+		"charm": charm, "charm-origin": origin, "charm-name": a.Charm.Name,
 		"charm-rev": a.Revision, "exposed": false, "base": map[string]any{"name": name, "channel": channel},
 		"application-status": a.status().tree(), "units": units,
 	}

@@ -19,6 +19,8 @@ type hookContext struct {
 	config map[string]any
 	// state is what state-set did; it counts once the process has exited with 0.
 	state map[string]string
+	// relations are those that the unit is in, by number.
+	relations map[int]*relationView
 	// secrets are revisions that secret-get --refresh moved to.
 	secrets map[string]int
 	// results and failure are the action's.
@@ -40,6 +42,8 @@ func (s *Server) openContext(g *agent, j job) *hookContext {
 		state:   maps.Clone(g.unit.State),
 		secrets: maps.Clone(g.unit.Secrets),
 		results: map[string]any{},
+
+		relations: relationViews(g.model, g.unit, j),
 	}
 	if hc.state == nil {
 		hc.state = map[string]string{}
@@ -70,6 +74,12 @@ func (s *Server) keep(hc *hookContext) {
 	defer s.mu.Unlock()
 	hc.unit.State = hc.state
 	hc.unit.Secrets = hc.secrets
+	if told := hc.keepRelations(); len(told) > 0 {
+		if hc.job.task != nil {
+			hc.job.task.told = told
+		}
+		s.nudge(hc.model)
+	}
 	s.update()
 }
 

@@ -47,7 +47,7 @@ func TestHookOrder(t *testing.T) {
 	l.juju("remove-application", "probe", "--no-prompt")
 	lines := []string{"data-storage-attached", "install", "ring-relation-created", "leader-elected", "config-changed", "start",
 		"config-changed", "", "upgrade-charm", "config-changed",
-		"ring-relation-broken", "data-storage-detaching", "stop", "remove"}
+		"data-storage-detaching", "stop", "remove"}
 	want := ""
 	for _, line := range lines {
 		want += "probe/0 " + line + "\n"

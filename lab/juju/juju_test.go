@@ -150,6 +150,9 @@ type statusOf struct {
 		Status  struct {
 			Current string `json:"current"`
 		} `json:"application-status"`
+		Relations map[string][]struct {
+			Application string `json:"related-application"`
+		} `json:"relations"`
 		Units map[string]struct {
 			Workload struct {
 				Current string `json:"current"`

@@ -66,6 +66,8 @@ func (s *Server) addUnit(m *model, a *application, wanted map[string]int) (*unit
 		State:   map[string]string{},
 		Storage: map[string]storage{},
 		Secrets: map[string]int{},
+
+		Relations: map[int]*membership{},
 	}
 	for name, count := range wanted {
 		for range count {
@@ -75,46 +77,20 @@ func (s *Server) addUnit(m *model, a *application, wanted map[string]int) (*unit
 		}
 	}
 	m.Units[a.Name]++
-	others := a.sortedUnits()
 	a.Units[number] = u
 	u.Pending = append(u.Pending, newOperation("install"))
-	for _, endpoint := range a.Charm.Peers {
-		u.Pending = append(u.Pending, newOperation(endpoint+"-relation-created", a.peerVariables(endpoint, "")...))
+	for _, r := range m.relationsOf(a.Name) {
+		if !r.Dying {
+			u.Pending = append(u.Pending, r.operation(relationEvent{Number: r.Number, Kind: relationCreated}, a, u))
+		}
 	}
 	if a.leader() == u {
 		u.Pending = append(u.Pending, newOperation("leader-elected"))
 	}
 	u.Pending = append(u.Pending, newOperation("config-changed"), newOperation("start"))
 	u.Pending[0].Unpack = true
-	s.meetPeers(a, u, others)
 	s.startAgent(m, a, u)
 	return u, nil
-}
-
-// meetPeers queues the hooks by which units of a peer relation meet.
-func (s *Server) meetPeers(a *application, u *unit, others []*unit) {
-	meet := func(whose, whom *unit) {
-		for _, endpoint := range a.Charm.Peers {
-			variables := a.peerVariables(endpoint, whom.Name)
-			s.queue(whose, newOperation(endpoint+"-relation-joined", variables...), newOperation(endpoint+"-relation-changed", variables...))
-		}
-	}
-	for _, other := range others {
-		if other.Dying {
-			continue
-		}
-		meet(u, other)
-		meet(other, u)
-	}
-}
-
-func (a *application) peerVariables(endpoint, remoteUnit string) []string {
-	return []string{
-		"JUJU_RELATION=" + endpoint,
-		"JUJU_RELATION_ID=" + a.Peers[endpoint],
-		"JUJU_REMOTE_UNIT=" + remoteUnit,
-		"JUJU_REMOTE_APP=" + a.Name,
-	}
 }
 
 // queue adds hooks for a unit to run. The lock is held.
@@ -186,7 +162,8 @@ func (s *Server) retire(m *model, a *application, u *unit, force bool) {
 		if (g.running != nil || u.Failed != "" || u.Agent.Current == "executing") && len(u.Pending) > 0 {
 			keep = 1
 		}
-		u.Pending = append(u.Pending[:keep:keep], s.farewell(a, u)...)
+		u.Pending = u.Pending[:keep:keep]
+		u.Farewell = farewell(m, a, u)
 	}
 	if force {
 		u.Force = true
@@ -195,28 +172,16 @@ func (s *Server) retire(m *model, a *application, u *unit, force bool) {
 	if next := a.leader(); wasLeader && next != nil {
 		s.queue(next, newOperation("leader-elected"))
 	}
-	g.nudge()
+	s.nudge(m)
 }
 
-// farewell are the hooks of a unit's end. Juju 4 runs none for a unit without
+// farewell are the last hooks of a unit's end. Juju 4 runs none for a unit without
 // relations and storage.
-func (s *Server) farewell(a *application, u *unit) []operation {
-	if len(a.Charm.Peers) == 0 && len(u.Storage) == 0 {
+func farewell(m *model, a *application, u *unit) []operation {
+	if len(m.relationsOf(a.Name)) == 0 && len(u.Storage) == 0 {
 		return nil
 	}
 	var hooks []operation
-	for _, endpoint := range a.Charm.Peers {
-		for _, other := range a.sortedUnits() {
-			if other == u || other.Dying {
-				continue
-			}
-			departed := endpoint + "-relation-departed"
-			departing := "JUJU_DEPARTING_UNIT=" + u.Name
-			hooks = append(hooks, newOperation(departed, append(a.peerVariables(endpoint, other.Name), departing)...))
-			s.queue(other, newOperation(departed, append(a.peerVariables(endpoint, u.Name), departing)...))
-		}
-		hooks = append(hooks, newOperation(endpoint+"-relation-broken", a.peerVariables(endpoint, "")...))
-	}
 	for id := range u.Storage {
 		name, _, _ := strings.Cut(id, "/")
 		hooks = append(hooks, newOperation(name+"-storage-detaching", u.storageVariables(id)...))
@@ -243,4 +208,6 @@ func (s *Server) removeUnit(g *agent) {
 	if g.app.Dying && len(g.app.Units) == 0 {
 		delete(g.model.Applications, g.app.Name)
 	}
+	g.model.reap()
+	s.nudge(g.model)
 }

@@ -32,9 +32,10 @@ type model struct {
 	Applications map[string]*application `json:"applications"`
 	Secrets      map[string]*userSecret  `json:"secrets"`
 	// Units and Storages count what there ever was: numbers are not used again.
-	Units     map[string]int `json:"units"`
-	Storages  int            `json:"storages"`
-	Relations int            `json:"relations"`
+	Units        map[string]int    `json:"units"`
+	Storages     int               `json:"storages"`
+	LastRelation int               `json:"last-relation"`
+	Relations    map[int]*relation `json:"relations"`
 }
 
 type application struct {
@@ -42,14 +43,13 @@ type application struct {
 	Charm    charm  `json:"charm"`
 	Revision int    `json:"revision"`
 	Base     string `json:"base"`
-	// File is the model's own copy of the .charm file.
+	// File is the model's own copy of the .charm file; empty for a charm from the
+	// store, which has no code here.
 	File     string         `json:"file"`
 	Settings map[string]any `json:"settings"`
 	Version  string         `json:"version"`
 	Dying    bool           `json:"dying"`
-	// Peers has the relation id of each peer endpoint.
-	Peers map[string]string `json:"peers"`
-	Units map[int]*unit     `json:"units"`
+	Units    map[int]*unit  `json:"units"`
 }
 
 type unit struct {
@@ -65,6 +65,11 @@ type unit struct {
 	// Pending are the hooks to run; the first may be running. It goes when it
 	// has succeeded.
 	Pending []operation `json:"pending"`
+	// Farewell are the hooks that follow once a dying unit has left its
+	// relations.
+	Farewell []operation `json:"farewell"`
+	// Relations are those that the unit is in, by number.
+	Relations map[int]*membership `json:"relations"`
 	// Failed is the hook that put the unit into its error state.
 	Failed   string             `json:"failed"`
 	Attempts int                `json:"attempts"`
@@ -93,6 +98,8 @@ type operation struct {
 	Unpack bool `json:"unpack,omitempty"`
 	// Variables are the environment variables of this kind of hook.
 	Variables []string `json:"variables,omitempty"`
+	// Relation is set for relation hooks.
+	Relation *relationEvent `json:"relation,omitempty"`
 }
 
 func newOperation(hook string, variables ...string) operation {
@@ -107,6 +114,7 @@ func newModel(name string) *model {
 		Applications: map[string]*application{},
 		Secrets:      map[string]*userSecret{},
 		Units:        map[string]int{},
+		Relations:    map[int]*relation{},
 	}
 }
 

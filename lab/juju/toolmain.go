@@ -22,6 +22,8 @@ type toolRequest struct {
 	Context string   `json:"context"`
 	Tool    string   `json:"tool"`
 	Args    []string `json:"args"`
+	// Dir is where it was called.
+	Dir string `json:"dir"`
 }
 
 type toolResponse struct {
@@ -46,10 +48,15 @@ func ToolMain(name string, args []string, _ io.Reader, stdout, stderr io.Writer)
 		fmt.Fprintln(stderr, "ERROR JUJU_CONTEXT_ID not set")
 		return 1
 	}
+	dir, err := os.Getwd()
+	if err != nil {
+		fmt.Fprintln(stderr, "ERROR", err)
+		return 1
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), toolTimeout)
 	defer cancel()
 	var answer toolResponse
-	err := post(ctx, socket, "/tool", toolRequest{Context: contextID, Tool: name, Args: args}, func(body io.Reader) error {
+	err = post(ctx, socket, "/tool", toolRequest{Context: contextID, Tool: name, Args: args, Dir: dir}, func(body io.Reader) error {
 		return json.NewDecoder(body).Decode(&answer)
 	})
 	if err != nil {

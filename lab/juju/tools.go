@@ -21,7 +21,9 @@ type toolCall struct {
 	flags  *flag.FlagSet
 	format *string
 	args   []string
-	out    strings.Builder
+	// dir is where the tool was called: paths start there.
+	dir string
+	out strings.Builder
 }
 
 // hookTool is one row of the table of hook tools: declare names its flags and
@@ -42,6 +44,7 @@ var hookTools = map[string]hookTool{
 	"relation-get":            toolRelationGet,
 	"relation-ids":            toolRelationIDs,
 	"relation-list":           toolRelationList,
+	"relation-set":            toolRelationSet,
 	"secret-get":              toolSecretGet,
 	"secret-info-get":         toolSecretInfoGet,
 	"state-delete":            toolStateDelete,
@@ -70,7 +73,7 @@ func (s *Server) runTool(request toolRequest) toolResponse {
 	if hc == nil || declare == nil {
 		return toolResponse{Stderr: fmt.Sprintf("ERROR bad request: unknown context %q or tool %q\n", request.Context, request.Tool), Code: 1}
 	}
-	c := &toolCall{server: s, hc: hc, flags: flag.NewFlagSet(request.Tool, flag.ContinueOnError)}
+	c := &toolCall{server: s, hc: hc, dir: request.Dir, flags: flag.NewFlagSet(request.Tool, flag.ContinueOnError)}
 	c.flags.SetOutput(io.Discard)
 	err := c.run(declare, request.Args)
 	var usage errUsage

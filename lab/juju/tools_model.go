@@ -1,83 +1,11 @@
 package juju
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 )
-
-func toolRelationIDs(c *toolCall) func() error {
-	c.formatted()
-	return func() error {
-		endpoint, err := c.one("endpoint name", false)
-		if err != nil {
-			return err
-		}
-		ids := []string{}
-		if id := c.hc.app.Peers[endpoint]; id != "" {
-			ids = append(ids, id)
-		}
-		return c.print(ids)
-	}
-}
-
-func toolRelationList(c *toolCall) func() error {
-	c.formatted()
-	id := c.flags.String("r", "", "")
-	app := c.flags.Bool("app", false, "")
-	return func() error {
-		if err := c.knowsRelation(*id); err != nil {
-			return err
-		}
-		if *app {
-			return c.print(c.hc.app.Name)
-		}
-		others := []string{}
-		for _, u := range c.hc.app.sortedUnits() {
-			if u != c.hc.unit {
-				others = append(others, u.Name)
-			}
-		}
-		return c.print(others)
-	}
-}
-
-func toolRelationGet(c *toolCall) func() error {
-	c.formatted()
-	id := c.flags.String("r", "", "")
-	app := c.flags.Bool("app", false, "")
-	return func() error {
-		if err := c.knowsRelation(*id); err != nil {
-			return err
-		}
-		data := map[string]string{}
-		if !*app {
-			data = map[string]string{"egress-subnets": machineAddress + "/32", "ingress-address": machineAddress}
-		}
-		if len(c.args) == 0 || c.args[0] == "-" {
-			return c.print(data)
-		}
-		if value, set := data[c.args[0]]; set {
-			return c.print(value)
-		}
-		return c.print(nil)
-	}
-}
-
-// knowsRelation: a relation of this application, or the error for the flag -r.
-func (c *toolCall) knowsRelation(id string) error {
-	for _, known := range c.hc.app.Peers {
-		if id == known {
-			return nil
-		}
-	}
-	if id == "" {
-		return usagef("no relation id specified")
-	}
-	return usagef("invalid value %q for option -r: relation not found", id)
-}
 
 func toolStorageList(c *toolCall) func() error {
 	c.formatted()
@@ -220,7 +148,7 @@ func (c *toolCall) secret(uri string) (*userSecret, error) {
 		return nil, fmt.Errorf("secret %q not found", uri)
 	}
 	if !slices.Contains(found.Granted, c.hc.app.Name) {
-		return nil, errors.New("permission denied")
+		return nil, errPermission
 	}
 	return found, nil
 }
