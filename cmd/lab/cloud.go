@@ -47,6 +47,7 @@ func cloudCommands() []cloudCommand {
 		{"delete", "Stop and delete an instance: delete NAME", cloudDelete},
 		{"reboot", "Let a guest reboot itself: reboot NAME", cloudReboot},
 		{"exit", "Kill a guest's runner application: exit NAME", cloudExit},
+		{"cat", "Print a file of a running instance: cat NAME PATH", cloudCat},
 		{"write", "Leave a file as a job might: write NAME FILE CONTENT", cloudWrite},
 		{"add-foreign", "Make an instance that is not the charm's: add-foreign NAME", cloudAddForeign},
 		{"add-python-charm", "Make what the Python charm leaves of a unit: add-python-charm UNIT [--runners N]", cloudAddPythonCharm},
@@ -235,6 +236,24 @@ func cloudWrite(_ context.Context, c cloud, args []string) error {
 		return usagef("file %q is not inside the exchange folder", args[1])
 	}
 	return os.WriteFile(filepath.Join(dir, args[1]), []byte(args[2]), 0o644)
+}
+
+func cloudCat(_ context.Context, c cloud, args []string) error {
+	if len(args) != 2 {
+		return usagef("it is: lab cloud cat NAME PATH")
+	}
+	content, _, err := c.server.GetInstanceFile(args[0], args[1])
+	if err != nil {
+		return fmt.Errorf("cannot read %s in %s: %w", args[1], args[0], err)
+	}
+	if content == nil {
+		return fmt.Errorf("cannot read %s in %s: it is no file", args[1], args[0])
+	}
+	defer content.Close()
+	if _, err := io.Copy(c.env.Stdout, content); err != nil {
+		return fmt.Errorf("cannot read %s in %s: %w", args[1], args[0], err)
+	}
+	return nil
 }
 
 func cloudAddForeign(ctx context.Context, c cloud, args []string) error {

@@ -8,12 +8,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github-runner/charm/cloudinit"
 )
 
 // rootFiles are in every instance.
 func rootFiles(name string) map[string]string {
 	return map[string]string{
 		"/etc/hostname":                    name + "\n",
+		"/etc/environment":                 "",
 		"/etc/os-release":                  "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nID=debian\n",
 		"/var/log/cloud-init-output.log":   "Cloud-init v. 22.4.2 finished\n",
 		"/home/ubuntu/actions-runner/.env": "",
@@ -25,6 +28,24 @@ func (i *instance) tree() map[string]string {
 	tree := rootFiles(i.Name)
 	maps.Copy(tree, i.Files)
 	return tree
+}
+
+// The start script gives the environment in user-data to the application.
+const (
+	environmentFile = "/etc/github-runner/env"
+	applicationFile = cloudinit.ApplicationDir + "/.env"
+)
+
+// written is what a file has from the instance's user-data, once its runner was
+// started; s.mu is held.
+func (i *instance) written(wanted string) string {
+	switch {
+	case !i.started(), wanted == cloudinit.JITPath: // which the start script deletes
+		return ""
+	case wanted == applicationFile:
+		wanted = environmentFile
+	}
+	return writtenFile(i.Config["cloud-init.user-data"], wanted)
 }
 
 func (s *Server) getFile(r *http.Request) (answer, error) {
@@ -42,6 +63,9 @@ func (s *Server) getFile(r *http.Request) (answer, error) {
 		return answer{}, err
 	}
 	tree := i.tree()
+	if content := i.written(wanted); content != "" {
+		tree[wanted] = content
+	}
 	if content, ok := tree[wanted]; ok {
 		return answer{serve: func(w http.ResponseWriter) {
 			header := w.Header()

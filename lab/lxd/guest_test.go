@@ -203,3 +203,31 @@ func TestWrittenFile(t *testing.T) {
 		}
 	}
 }
+
+func TestFilesOfUserDataCanBeReadInAGuest(t *testing.T) {
+	d := startDaemon(t)
+	must(t, d.create("r1", "jit"))
+	read := func(path string) string {
+		t.Helper()
+		content, _, err := d.client.GetInstanceFile("r1", path)
+		if err != nil {
+			return ""
+		}
+		defer content.Close()
+		text, err := io.ReadAll(content)
+		must(t, err)
+		return string(text)
+	}
+	if got := read("/etc/other"); got != "" {
+		t.Errorf("an instance that never started has the file: %q", got)
+	}
+	d.watch()
+	must(t, d.power("r1", "start"))
+	await(t, "the runner is online", d.github.session("jit").online)
+	if got := read("/etc/other"); got != "x" {
+		t.Errorf("got %q", got)
+	}
+	if got := read(cloudinit.JITPath); got != "" {
+		t.Errorf("the credentials are still there: %q", got)
+	}
+}
