@@ -57,10 +57,10 @@ func (c *Cloud) Create(ctx context.Context, template runner.Template, birth runn
 	}
 	request.Config[keyUserData] = string(userData)
 	if err := server.change(http.MethodPost, "/instances", request, ""); err != nil {
-		return fmt.Errorf("cannot create instance %s: %w", birth.Name, err)
+		return c.explainFull(server, fmt.Errorf("cannot create instance %s: %w", birth.Name, err))
 	}
 	if err := server.power(birth.Name, "start"); err != nil {
-		return fmt.Errorf("cannot start instance %s: %w", birth.Name, err)
+		return c.explainFull(server, fmt.Errorf("cannot start instance %s: %w", birth.Name, err))
 	}
 	return nil
 }

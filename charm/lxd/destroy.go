@@ -49,9 +49,14 @@ func (c *Cloud) Destroy(ctx context.Context) error {
 	if err := c.destroyPools(server); err != nil {
 		return err
 	}
-	// Without its pool, too: one of the two may have been made or removed alone.
+	// Without their pools, too: one of the two may have been made or removed alone.
 	if err := unmountMemory(c.memoryDir()); err != nil {
 		return err
+	}
+	if c.config.StoragePath != "" {
+		if err := (ground{c.config.StoragePath}).clear(); err != nil {
+			return err
+		}
 	}
 	if err := os.Remove(c.config.ExchangeDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		c.log.WithError(err).Warn("the folder for exchange with runners holds something else")
@@ -94,7 +99,7 @@ func (c *Cloud) destroyPools(server server) error {
 // destroyPool deletes a pool. Another unit may start to use the shared one just
 // now: LXD refuses then, and that is no failure.
 func (c *Cloud) destroyPool(server server, pool api.StoragePool) error {
-	err := c.deletePool(server, pool.Name)
+	err := c.deletePool(server, pool)
 	if err == nil || pool.Name != sharedPool {
 		return err
 	}

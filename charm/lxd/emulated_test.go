@@ -6,8 +6,6 @@ import (
 	"os"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github-runner/charm/runner"
 	emulation "github-runner/lab/lxd"
 )
@@ -106,49 +104,5 @@ func TestIsolationIsKeptUpWithoutAnImage(t *testing.T) {
 		if wanted := egressRules(addresses, cloud.config.Denylist); err != nil || acl.Egress[0] != wanted[0] {
 			t.Errorf("the ACL for %d runners: %+v, %v", count, acl, err)
 		}
-	}
-}
-
-func isMemory(t *testing.T, cloud *Cloud) bool {
-	t.Helper()
-	var space unix.Statfs_t
-	err := unix.Statfs(cloud.memoryDir(), &space)
-	if err != nil && !errors.Is(err, unix.ENOENT) {
-		t.Fatal(err)
-	}
-	return err == nil && space.Type == unix.TMPFS_MAGIC
-}
-
-func TestMemoryIsGivenBack(t *testing.T) {
-	cloud, server, control := emulatedCloud(t, func(c *Config) {
-		c.StorageKind = MemoryStorage
-		c.Disk = 1 << 20
-	})
-	t.Cleanup(func() { unmountMemory(cloud.memoryDir()) })
-	if isMemory(t, cloud) {
-		t.Skip("SKIPPED: the folder for temporary files is in memory")
-	}
-	if err := mountMemory(cloud.memoryDir(), 1<<20); errors.As(err, new(runner.Trouble)) {
-		t.Skip("SKIPPED: this process may not mount a tmpfs")
-	} else if err != nil || !isMemory(t, cloud) {
-		t.Fatalf("no memory was mounted: %v", err)
-	}
-	for range 2 {
-		if err := cloud.Destroy(t.Context()); err != nil || isMemory(t, cloud) {
-			t.Errorf("Destroy left memory without a pool: %v", err)
-		}
-	}
-	fault := emulation.Fault{Kind: emulation.CallFails, Name: "POST /1.0/storage-pools", Message: "no"}
-	if _, err := control.AddFault(t.Context(), fault); err != nil {
-		t.Fatal(err)
-	}
-	if err := cloud.ensurePool(server, 1); err == nil || isMemory(t, cloud) {
-		t.Errorf("a pool that could not be made left its memory: %v", err)
-	}
-	if _, err := control.ClearFaults(t.Context(), ""); err != nil {
-		t.Fatal(err)
-	}
-	if err := cloud.ensurePool(server, 1); err != nil || !isMemory(t, cloud) {
-		t.Errorf("the pool in memory: %v", err)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -47,7 +46,7 @@ func (e exchange) make() (plain bool, err error) {
 	if err := os.Mkdir(e.path(), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return false, fmt.Errorf("cannot make the exchange folder of %s: %w", e.name, err)
 	}
-	mounted, err := e.isMounted()
+	mounted, err := isMounted(e.path())
 	if err != nil || mounted {
 		return false, err
 	}
@@ -63,39 +62,17 @@ func (e exchange) make() (plain bool, err error) {
 
 // remove unmounts the folder and removes what is in it; nil when there is none.
 func (e exchange) remove() error {
-	for {
-		mounted, err := e.isMounted()
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if !mounted {
-			break
-		}
-		if err := unix.Unmount(e.path(), unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
-			return fmt.Errorf("cannot unmount the exchange folder of %s: %w", e.name, err)
-		}
+	err := unmount(e.path())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("cannot remove the exchange folder of %s: %w", e.name, err)
 	}
 	if err := os.RemoveAll(e.path()); err != nil {
 		return fmt.Errorf("cannot remove the exchange folder of %s: %w", e.name, err)
 	}
 	return nil
-}
-
-// isMounted reports whether the folder is on another file system than the one
-// that it lies in.
-func (e exchange) isMounted() (bool, error) {
-	folder, err := os.Lstat(e.path())
-	if err != nil {
-		return false, err
-	}
-	parent, err := os.Lstat(e.root)
-	if err != nil {
-		return false, err
-	}
-	return folder.Sys().(*syscall.Stat_t).Dev != parent.Sys().(*syscall.Stat_t).Dev, nil
 }
 
 // files are the regular files of the folder that the manager knows, by name.

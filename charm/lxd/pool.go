@@ -3,14 +3,14 @@ package lxd
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/canonical/lxd/shared/api"
-	"golang.org/x/sys/unix"
 
 	"github-runner/charm/runner"
 )
@@ -22,89 +22,140 @@ const sharedPool = "github-runner"
 // the first two copy an image in no time.
 var drivers = []string{"btrfs", "zfs", "dir"}
 
-// smallestPool is the least free space that a pool in a file of its own is worth
-// making for.
+// smallestPool is the least free space that a shared pool in a file of its own is
+// worth making for.
 const smallestPool = 5 << 30
+
+// The ends of the names of pools that are a unit's own.
+const (
+	memorySuffix  = "-memory"
+	storageSuffix = "-storage"
+)
 
 // poolName is where the configured storage is.
 func (c *Cloud) poolName() string {
 	switch {
 	case c.config.StorageKind == MemoryStorage:
-		return c.config.unitName() + "-memory"
+		return c.config.unitName() + memorySuffix
 	case c.config.StoragePath != "":
-		return c.config.unitName() + "-storage"
+		return c.config.unitName() + storageSuffix
 	}
 	return sharedPool
 }
 
-// memoryDir is where a pool in memory is mounted.
-func (c *Cloud) memoryDir() string {
-	return filepath.Join(filepath.Dir(c.config.ExchangeDir), "memory")
-}
-
-// ensurePool makes the pool if it is not there, refuses to leave one of another
-// kind while runners live on it, and removes those of the unit that are empty.
-func (c *Cloud) ensurePool(server server, count int) error {
-	if err := c.checkSpace(count); err != nil {
-		return err
-	}
+// ensurePool makes the pool if it is not there or was lost, refuses to leave one
+// of another kind while runners live on it, and removes those of the unit that
+// are empty. It returns what a person should know of the storage all the same.
+func (c *Cloud) ensurePool(server server, count int) (warnings []string, err error) {
 	pools, err := server.GetStoragePools()
 	if err != nil {
-		return cannot(err, "list LXD's storage pools")
+		return nil, cannot(err, "list LXD's storage pools")
 	}
-	name, found := c.poolName(), false
+	var found *api.StoragePool
+	for i, pool := range pools {
+		if pool.Name == c.poolName() {
+			found = &pools[i]
+		}
+	}
+	if warnings, err = c.checkSpace(server, count, found); err != nil {
+		return nil, err
+	}
 	for _, pool := range pools {
-		if pool.Name == name {
-			found = true
+		if pool.Name == c.poolName() {
 			continue
 		}
 		if err := c.leavePool(server, pool); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	if c.config.StorageKind == MemoryStorage {
-		if err := mountMemory(c.memoryDir(), c.config.Disk*int64(max(count, 1))); err != nil {
-			return err
+	if found != nil {
+		kept, err := c.keepPool(server, *found)
+		if err != nil {
+			return nil, err
+		}
+		if kept {
+			return warnings, c.fitPool(found, count)
 		}
 	}
-	if found {
-		return nil
-	}
-	if err := c.createPool(server); err != nil {
-		return errors.Join(err, c.dropMemory(server))
-	}
-	return nil
+	return warnings, c.createPool(server, count)
 }
 
-// dropMemory gives the memory back that was mounted for a pool that could not be
-// made. A pool that may be there keeps it.
-func (c *Cloud) dropMemory(server server) error {
+// supportedDrivers are the storage drivers that LXD can use on this machine.
+func supportedDrivers(server server) ([]string, error) {
+	info, _, err := server.GetServer()
+	if err != nil {
+		return nil, cannot(err, "ask LXD for its storage drivers")
+	}
+	var names []string
+	for _, driver := range info.Environment.StorageSupportedDrivers {
+		names = append(names, driver.Name)
+	}
+	return names, nil
+}
+
+// fitPool gives the memory of a pool that exists the size for so many runners,
+// those included that are there beyond what is wanted.
+func (c *Cloud) fitPool(pool *api.StoragePool, count int) error {
 	if c.config.StorageKind != MemoryStorage {
 		return nil
 	}
-	if _, _, err := server.GetStoragePool(c.poolName()); !errors.Is(classify(err), runner.ErrNotFound) {
-		return nil
-	}
-	return unmountMemory(c.memoryDir())
+	return c.fitMemory(max(count, len(c.runnersOn(*pool))))
 }
 
-// createPool makes the pool and reads it back. Another unit may make the shared
-// one at the same time: then it is as good as ours.
-func (c *Cloud) createPool(server server) error {
-	request, err := c.newPool(server)
-	if err != nil {
-		return err
+// keepPool reports whether the configured pool can be used. One of the unit's own
+// whose storage is not there any more, as after a restart of the machine, is
+// removed with the dead runners on it: another one is made in its place.
+func (c *Cloud) keepPool(server server, pool api.StoragePool) (kept bool, err error) {
+	source := pool.Config["source"]
+	_, missing := os.Stat(source)
+	own := pool.Name != sharedPool
+	switch {
+	case own && errors.Is(missing, fs.ErrNotExist):
+	case pool.Status == api.StoragePoolStatusCreated:
+		return true, nil
+	case !own:
+		return false, runner.Trouble{
+			Advice: fmt.Sprintf("LXD can't use its storage pool %s: bring %s back, or remove the pool by lxc storage delete %s", pool.Name, source, pool.Name),
+			Err:    fmt.Errorf("LXD shows it as %s", pool.Status),
+		}
 	}
-	creation := server.change(http.MethodPost, "/storage-pools", request, "")
-	pool, _, err := server.GetStoragePool(request.Name)
-	if creation != nil && (err != nil || request.Name != sharedPool) {
-		return cannot(creation, "create the storage pool %s with driver %s", request.Name, request.Driver)
+	c.log.WithField("pool", pool.Name).Warn("the storage pool has lost what it was made on: it is made anew")
+	if err := c.bury(server, pool); err != nil {
+		return false, err
 	}
-	if err != nil {
-		return cannot(err, "read the storage pool %s back", request.Name)
+	return false, c.deletePool(server, pool)
+}
+
+// bury removes the dead runners on a pool that was lost, and the profiles for it:
+// LXD would not remove the pool before. A runner that is not dead is left alone.
+func (c *Cloud) bury(server server, pool api.StoragePool) error {
+	for _, name := range c.runnersOn(pool) {
+		instance, _, err := server.GetInstance(name)
+		if ignoreMissing(err) != nil {
+			return cannot(err, "look at instance %s", name)
+		}
+		if err == nil && instance.StatusCode != api.Stopped {
+			return runner.Trouble{
+				Advice: "the storage is gone from under running runners: it is made anew when they have ended, or after flush-runners mode=flush-busy",
+				Err:    fmt.Errorf("storage pool %s still holds %s", pool.Name, name),
+			}
+		}
+		c.log.WithField("runner", name).Warn("the runner's disk is lost: removing it")
+		if err := c.deleteInstance(server, name, c.isOurs); err != nil {
+			return fmt.Errorf("cannot delete instance %s: %w", name, err)
+		}
+		if err := c.exchange(name).remove(); err != nil {
+			return err
+		}
 	}
-	if pool.Status != api.StoragePoolStatusCreated {
-		return fmt.Errorf("cannot create the storage pool %s: LXD shows it as %s", request.Name, pool.Status)
+	for _, user := range pool.UsedBy {
+		profile, ok := strings.CutPrefix(user, "/1.0/profiles/")
+		if !ok || !c.config.ownedByUnit(profile) {
+			continue
+		}
+		if err := server.change(http.MethodDelete, apiPath("profiles", profile), nil, ""); ignoreMissing(err) != nil {
+			return cannot(err, "delete the profile %s", profile)
+		}
 	}
 	return nil
 }
@@ -115,7 +166,7 @@ func (c *Cloud) leavePool(server server, pool api.StoragePool) error {
 		return nil
 	}
 	runners := c.runnersOn(pool)
-	memory := strings.HasSuffix(pool.Name, "-memory")
+	memory := strings.HasSuffix(pool.Name, memorySuffix)
 	if len(runners) > 0 && memory != (c.config.StorageKind == MemoryStorage) {
 		return runner.Trouble{
 			Advice: "runner-storage can't change while runners use the other storage: set it back, or flush the runners first",
@@ -125,7 +176,7 @@ func (c *Cloud) leavePool(server server, pool api.StoragePool) error {
 	if pool.Name == sharedPool || inUse(pool) {
 		return nil
 	}
-	return c.deletePool(server, pool.Name)
+	return c.deletePool(server, pool)
 }
 
 // runnersOn returns the names of the unit's instances on a pool.
@@ -146,82 +197,106 @@ func inUse(pool api.StoragePool) bool {
 	return slices.ContainsFunc(pool.UsedBy, func(user string) bool { return !strings.HasPrefix(user, "/1.0/images/") })
 }
 
-// newPool decides what the pool is made of.
-func (c *Cloud) newPool(server server) (api.StoragePoolsPost, error) {
-	request := api.StoragePoolsPost{Name: c.poolName(), Driver: "dir", StoragePoolPut: api.StoragePoolPut{Config: map[string]string{}}}
+// createPool makes the pool and reads it back. What was made for one that could
+// not be is taken back. Another unit may make the shared one at the same time:
+// then it is as good as ours.
+func (c *Cloud) createPool(server server, count int) error {
+	request, err := c.newPool(server, count)
+	if err == nil {
+		err = c.requestPool(server, request)
+	}
+	if err == nil || request.Name == sharedPool {
+		return err
+	}
+	if _, _, missing := server.GetStoragePool(request.Name); !errors.Is(classify(missing), runner.ErrNotFound) {
+		return err // it may be there: its storage stays
+	}
+	return errors.Join(err, c.clearGround(request.Name, c.ground()))
+}
+
+func (c *Cloud) requestPool(server server, request api.StoragePoolsPost) error {
+	creation := server.change(http.MethodPost, "/storage-pools", request, "")
+	pool, _, err := server.GetStoragePool(request.Name)
+	if creation != nil && (err != nil || request.Name != sharedPool) {
+		return cannot(creation, "create the storage pool %s with driver %s", request.Name, request.Driver)
+	}
+	if err != nil {
+		return cannot(err, "read the storage pool %s back", request.Name)
+	}
+	if pool.Status != api.StoragePoolStatusCreated {
+		return fmt.Errorf("cannot create the storage pool %s: LXD shows it as %s", request.Name, pool.Status)
+	}
+	return nil
+}
+
+// newPool decides what the pool is made of, and makes what it is made on. The
+// name is right beside an error, too.
+func (c *Cloud) newPool(server server, count int) (api.StoragePoolsPost, error) {
+	request := api.StoragePoolsPost{Name: c.poolName(), StoragePoolPut: api.StoragePoolPut{Config: map[string]string{}}}
+	supported, err := supportedDrivers(server)
+	if err != nil {
+		return request, err
+	}
 	if request.Name == sharedPool {
 		request.Description = "Runners of this machine's units"
-		return request, c.chooseDriver(server, &request)
+		return request, c.chooseDriver(supported, &request)
 	}
 	request.Description = "Runners of " + c.config.Owner.Unit
-	request.Config["source"] = c.config.StoragePath
 	if c.config.StorageKind == MemoryStorage {
-		request.Config["source"] = c.memoryDir()
+		if err := c.fitMemory(count); err != nil {
+			return request, err
+		}
 	}
-	return request, nil
+	request.Config["source"] = c.ground().source()
+	request.Driver, err = c.ground().prepare(server.ctx, slices.Contains(supported, "btrfs"), func(err error) {
+		c.log.WithError(err).Info("the storage holds plain folders, without clones and bounds: no file system could be made on it")
+	})
+	return request, err
 }
 
 // chooseDriver takes the fastest driver that the host has. Pools in a file are
 // sparse: they take the space that is used, up to three quarters of what is free.
-func (c *Cloud) chooseDriver(server server, request *api.StoragePoolsPost) error {
-	info, _, err := server.GetServer()
+func (c *Cloud) chooseDriver(supported []string, request *api.StoragePoolsPost) error {
+	host, err := spaceAt(filepath.Dir(c.config.socket()))
 	if err != nil {
-		return cannot(err, "ask LXD for its storage drivers")
-	}
-	var space unix.Statfs_t
-	if err := unix.Statfs(filepath.Dir(c.config.socket()), &space); err != nil {
 		return fmt.Errorf("cannot find out how much space LXD has: %w", err)
 	}
-	size := int64(space.Bavail) * space.Bsize / 4 * 3
+	size := host.free / 4 * 3
 	for _, driver := range drivers {
-		supported := slices.ContainsFunc(info.Environment.StorageSupportedDrivers, func(d api.ServerStorageDriverInfo) bool { return d.Name == driver })
-		if !supported || driver != "dir" && size < smallestPool {
+		if !slices.Contains(supported, driver) || driver != "dir" && size < smallestPool {
 			continue
 		}
 		request.Driver = driver
 		if driver != "dir" {
-			request.Config["size"] = strconv.FormatInt(size, 10) + "B"
+			request.Config["size"] = bytesOf(size)
 		}
 		return nil
 	}
 	return fmt.Errorf("cannot create the storage pool %s: LXD supports none of the drivers %s", request.Name, strings.Join(drivers, ", "))
 }
 
-func (c *Cloud) deletePool(server server, name string) error {
-	if err := server.change(http.MethodDelete, apiPath("storage-pools", name), nil, ""); ignoreMissing(err) != nil {
-		return cannot(err, "delete the storage pool %s", name)
+// deletePool deletes a pool, and what it was made on where that is the unit's.
+func (c *Cloud) deletePool(server server, pool api.StoragePool) error {
+	if err := server.change(http.MethodDelete, apiPath("storage-pools", pool.Name), nil, ""); ignoreMissing(err) != nil {
+		return cannot(err, "delete the storage pool %s", pool.Name)
 	}
-	if strings.HasSuffix(name, "-memory") {
-		return unmountMemory(c.memoryDir())
+	if pool.Name == sharedPool {
+		return nil
 	}
-	return nil
+	g, ok := groundOf(pool.Config["source"])
+	if !ok {
+		g = ground{}
+	}
+	return c.clearGround(pool.Name, g)
 }
 
-// checkSpace refuses storage of the unit's own that could not hold the disks of
-// all runners.
-func (c *Cloud) checkSpace(count int) error {
-	needed := c.config.Disk * int64(count)
-	var total int64
-	switch {
-	case c.config.StorageKind == MemoryStorage:
-		var machine unix.Sysinfo_t
-		if err := unix.Sysinfo(&machine); err != nil {
-			return fmt.Errorf("cannot find out how much memory this machine has: %w", err)
-		}
-		total = int64(machine.Totalram) * int64(machine.Unit)
-	case c.config.StoragePath != "":
-		var space unix.Statfs_t
-		if err := unix.Statfs(c.config.StoragePath, &space); err != nil {
-			return fmt.Errorf("cannot find out how much space the storage at %s has: %w", c.config.StoragePath, err)
-		}
-		total = int64(space.Blocks) * space.Bsize
-	default:
+// clearGround gives back what a pool of the unit's own was made on.
+func (c *Cloud) clearGround(name string, g ground) error {
+	if strings.HasSuffix(name, memorySuffix) {
+		return unmountMemory(c.memoryDir())
+	}
+	if g.folder == "" {
 		return nil
 	}
-	if needed <= total {
-		return nil
-	}
-	return runner.Trouble{
-		Advice: fmt.Sprintf("%d runners with disks of %d MiB need %d MiB of storage, there are %d MiB: lower virtual-machines or vm-disk", count, c.config.Disk>>20, needed>>20, total>>20),
-	}
+	return g.clear()
 }

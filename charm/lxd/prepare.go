@@ -45,9 +45,11 @@ func (c *Cloud) Prepare(ctx context.Context, want runner.Want) (runner.Template,
 	if want.Count == 0 {
 		return template, nil
 	}
-	if err := c.ensurePool(server, want.Count); err != nil {
+	template.Warnings, err = c.ensurePool(server, want.Count)
+	if err != nil {
 		return runner.Template{}, err
 	}
+	template.Warnings = append(template.Warnings, c.checkInotify(want.Count, "/proc")...)
 	if err := c.ensureProfile(server); err != nil {
 		return runner.Template{}, err
 	}

@@ -1,7 +1,6 @@
 package lxd
 
 import (
-	"errors"
 	"net/netip"
 	"testing"
 
@@ -115,29 +114,6 @@ func TestNewRefuses(t *testing.T) {
 		change(&config)
 		if _, err := New(config); err == nil {
 			t.Errorf("New took a bad %s", name)
-		}
-	}
-}
-
-func TestStorageThatIsTooSmall(t *testing.T) {
-	for name, change := range map[string]func(*Config){
-		"memory":   func(c *Config) { c.StorageKind = MemoryStorage },
-		"attached": func(c *Config) { c.StoragePath = t.TempDir() },
-		"shared":   func(*Config) {},
-	} {
-		config := testConfig(t)
-		config.Disk = 1 << 50
-		change(&config)
-		cloud, err := New(config)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var trouble runner.Trouble
-		if err := cloud.checkSpace(1); errors.As(err, &trouble) == (name == "shared") {
-			t.Errorf("%s storage for a disk of a petabyte: %v", name, err)
-		}
-		if err := cloud.checkSpace(0); err != nil {
-			t.Errorf("%s storage for no runners: %v", name, err)
 		}
 	}
 }

@@ -42,14 +42,19 @@ func (c *Cloud) profileName(cacheable bool) string {
 func (c *Cloud) profile(cacheable bool) api.ProfilePut {
 	config := map[string]string{
 		"limits.cpu":     strconv.Itoa(c.config.CPU),
-		"limits.memory":  strconv.FormatInt(c.config.Memory, 10) + "B",
+		"limits.memory":  bytesOf(c.config.Memory),
 		"boot.autostart": "false",
+	}
+	if c.config.InstanceType == Container && c.config.StorageKind == MemoryStorage {
+		// To the kernel, what a container writes to a disk in memory is memory of
+		// the container's.
+		config["limits.memory"] = bytesOf(c.config.Memory + c.config.Disk)
 	}
 	root := map[string]string{
 		"type": "disk",
 		"path": "/",
 		"pool": c.poolName(),
-		"size": strconv.FormatInt(c.config.Disk, 10) + "B",
+		"size": bytesOf(c.config.Disk),
 	}
 	if c.config.InstanceType == Container {
 		// Docker in a job needs it.

@@ -194,7 +194,7 @@ var statusKinds = map[int]error{
 }
 
 // quotaWords are what LXD says when there is no room; it has no codes for it.
-var quotaWords = []string{"no space left", "disk quota exceeded", "cannot allocate memory", "no available ip", "reached maximum"}
+var quotaWords = []string{"no space left", "out of disk space", "disk quota exceeded", "cannot allocate memory", "no available ip", "reached maximum"}
 
 // classify puts the manager's kind of error around LXD's own.
 func classify(err error) error {

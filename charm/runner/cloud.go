@@ -86,6 +86,9 @@ type Template struct {
 	Want Want
 	// BootDeadline is how long a new runner may take to come online.
 	BootDeadline time.Duration
+	// Warnings are for a person: runners can be made, but something may go
+	// wrong.
+	Warnings []string
 }
 
 // Birth is what one new runner gets that no other has.

@@ -266,7 +266,7 @@ func (r *reconcile) finish() Result {
 
 // warnings lists what needs a person, in the view as it is.
 func (r *reconcile) warnings() []string {
-	var texts []string
+	texts := slices.Clone(r.template.Warnings)
 	limits := r.cfg.Limits
 	for _, runner := range append(r.view.Runners, r.view.Orphans...) {
 		age := r.view.Now.Sub(runner.Since)

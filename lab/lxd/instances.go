@@ -267,7 +267,7 @@ func (s *Server) unpack(ctx context.Context, i *instance) error {
 	if f := s.faults.take(CreateFails, i.Name); f != nil {
 		message = f.message("Failed to run: unsquashfs: exit status 1")
 	} else if s.faults.take(PoolFull, i.Name) != nil {
-		message = "Unpack failed: Failed to run: unsquashfs: write on output file failed because No space left on device"
+		message = "Unable to unpack image, run out of disk space"
 	}
 	if message == "" {
 		return nil

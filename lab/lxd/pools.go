@@ -17,6 +17,24 @@ const (
 	smallestBtrfs   = 114294784
 )
 
+// findSources looks, as a daemon that starts does, whether what pools are made on
+// is there. Those in files of the daemon's own are.
+func (s *Server) findSources() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, p := range s.pools {
+		source := p.Config["source"]
+		if strings.HasPrefix(source, filepath.Join(s.options.Dir, "lxd")+"/") {
+			continue
+		}
+		p.Status = "Created"
+		if _, err := os.Stat(source); err != nil {
+			s.options.Log.WithError(err).Warnf("Failed mounting storage pool %s", name)
+			p.Status = "Unavailable"
+		}
+	}
+}
+
 // showPool is a pool as the API shows it; s.mu is held.
 func (s *Server) showPool(p *api.StoragePool) api.StoragePool {
 	shown := *p
@@ -112,14 +130,26 @@ func (s *Server) openSource(p *api.StoragePool) error {
 	case source == "":
 		return s.loopFile(p)
 	}
+	return subvolume(source)
+}
+
+// subvolume makes what stands for a btrfs subvolume, where the real one could be
+// made.
+func subvolume(source string) error {
 	var fs unix.Statfs_t
-	if err := unix.Statfs(source, &fs); err != nil {
-		return says("Failed to stat %q: %w", source, err)
+	if unix.Statfs(source, &fs) == nil {
+		if int64(fs.Type) != unix.BTRFS_SUPER_MAGIC {
+			return says("Provided path does not reside on a btrfs filesystem")
+		}
+		return emptyFolder(source)
+	}
+	if err := unix.Statfs(filepath.Dir(source), &fs); err != nil {
+		return says("Failed to run: btrfs subvolume create %s: exit status 1 (ERROR: cannot access '%s': No such file or directory)", source, filepath.Dir(source))
 	}
 	if int64(fs.Type) != unix.BTRFS_SUPER_MAGIC {
-		return says("Provided path does not reside on a btrfs filesystem")
+		return says("Failed to run: btrfs subvolume create %s: exit status 1 (ERROR: not a btrfs filesystem: %s)", source, filepath.Dir(source))
 	}
-	return nil
+	return os.Mkdir(source, 0o711)
 }
 
 func emptyFolder(source string) error {
@@ -198,6 +228,11 @@ func (s *Server) deletePool(r *http.Request) (answer, error) {
 	}
 	if len(s.showPool(p).UsedBy) > 0 {
 		return answer{}, refuse(http.StatusBadRequest, "The storage pool is currently in use")
+	}
+	if source := p.Config["source"]; p.Driver == "btrfs" && filepath.Base(source) != p.Name+".img" {
+		if err := os.RemoveAll(source); err != nil {
+			return answer{}, err
+		}
 	}
 	delete(s.pools, p.Name)
 	s.forget(storedPools, p.Name)

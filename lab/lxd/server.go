@@ -163,6 +163,7 @@ func (s *Server) serveOnce(ctx context.Context, ready func()) (restart, error) {
 	if err != nil {
 		return restart{}, err
 	}
+	s.findSources()
 	server := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: time.Minute}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
