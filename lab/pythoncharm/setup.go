@@ -17,6 +17,9 @@ const (
 	plain     = "runner"
 	resources = "cpu-2-mem-7GiB-disk-10GiB"
 	poolPath  = "/storage/juju"
+	// host is the machine's address on the bridge. LXD itself looks for a free
+	// subnet in 10.0.0.0/8 only, all of which a machine may have a route to.
+	host = "192.168.187.1"
 )
 
 // SetUp makes in LXD what all units of the Python charm on a machine share.
@@ -43,7 +46,6 @@ func (l Layout) makeACL() error {
 	if err != nil || slices.Contains(names, acl) {
 		return err
 	}
-	const host = "10.187.0.1"
 	reject := func(rule api.NetworkACLRule) api.NetworkACLRule {
 		rule.Action, rule.State = "reject", "enabled"
 		return rule
@@ -66,7 +68,7 @@ func (l Layout) makeBridge() error {
 	}
 	if !slices.Contains(names, bridge) {
 		// What "lxd init --auto" does.
-		post := api.NetworksPost{Name: bridge, Type: "bridge", NetworkPut: api.NetworkPut{Config: map[string]string{"ipv4.address": "auto", "ipv6.address": "none"}}}
+		post := api.NetworksPost{Name: bridge, Type: "bridge", NetworkPut: api.NetworkPut{Config: map[string]string{"ipv4.address": host + "/24", "ipv4.nat": "true", "ipv6.address": "none"}}}
 		if err := l.LXD.CreateNetwork(post); err != nil {
 			return err
 		}
