@@ -164,12 +164,20 @@ func run(t *testing.T, on stage, files []string) {
 			t.Error(err)
 		}
 	})
+	all := commands()
+	next, remove := nextCharm()
+	all["next-charm"] = next
+	t.Cleanup(func() {
+		if err := remove(); err != nil {
+			t.Error(err)
+		}
+	})
 	testscript.Run(t, testscript.Params{
 		Files:               files,
 		WorkdirRoot:         root,
 		Setup:               on.setup,
 		Condition:           on.condition,
-		Cmds:                commands(),
+		Cmds:                all,
 		RequireUniqueNames:  true,
 		RequireExplicitExec: true,
 	})

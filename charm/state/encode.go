@@ -99,9 +99,11 @@ func Encode(s CharmState) ([]byte, error) {
 	return encoded, nil
 }
 
-// Decode reads what Encode wrote. A document that is cut off, of another
-// program or build, or holds what New would not have made is an error, which
-// quotes nothing of it.
+// Decode reads what Encode wrote, in this build or in any other since the first
+// release. What it does not know is passed over: after a refresh back to an older
+// build the rest is still true, and says where runners are registered. A document
+// that is cut off, of another program, or holds what New would not have made is an
+// error, which quotes nothing of it.
 func Decode(encoded []byte) (CharmState, error) {
 	d, err := decodeDocument(encoded)
 	if err != nil {
@@ -151,10 +153,9 @@ func decodeDocument(encoded []byte) (document, error) {
 		return document{}, fmt.Errorf("its format is not %s", format)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(encoded))
-	decoder.DisallowUnknownFields()
 	var d document
 	if err := decoder.Decode(&d); err != nil {
-		return document{}, errors.New("it has fields that no state has, or values of the wrong type")
+		return document{}, errors.New("it has values of the wrong type")
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return document{}, errors.New("something follows it")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 )
@@ -76,7 +77,6 @@ func TestDecodeRefusesDamage(t *testing.T) {
 		{"unit", "../../etc/0"},
 		{"scope", map[string]any{"api": "file:///etc", "path": "acme"}},
 		{"scope", map[string]any{"api": "https://api.github.com", "path": "../x"}},
-		{"scope", map[string]any{"api": "https://api.github.com", "path": "acme", "more": 1}},
 		{"github-url", ""},
 		{"token", ""},
 		{"token", "a\nb"},
@@ -105,7 +105,6 @@ func TestDecodeRefusesDamage(t *testing.T) {
 		{"debug-hosts", []map[string]any{{"host": "192.0.2.1", "port": 0, "rsa-fingerprint": "SHA256:a", "ed25519-fingerprint": "SHA256:a"}}},
 		{"debug-hosts", []map[string]any{{"host": "", "port": 1, "rsa-fingerprint": "SHA256:a", "ed25519-fingerprint": "SHA256:a"}}},
 		{"debug-hosts", []map[string]any{{"host": "192.0.2.1", "port": 1, "rsa-fingerprint": "'", "ed25519-fingerprint": "SHA256:a"}}},
-		{"generation", 1},
 	}
 	encoded := mustEncode(t, mustNew(t, fullSource()))
 	for _, test := range tests {
@@ -183,4 +182,31 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("the state changes by being stored:\n%s", diff)
 		}
 	})
+}
+
+// A refresh may come from the first release, and go back from a later one.
+func TestDecodeReadsOtherBuilds(t *testing.T) {
+	first, err := os.ReadFile("testdata/state-1.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(first, &fields); err != nil {
+		t.Fatal(err)
+	}
+	fields["of-a-later-build"] = map[string]any{"any": 1}
+	later, err := json.Marshal(fields)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, document := range map[string][]byte{"the first release": first, "a later build": later} {
+		s, err := Decode(document)
+		if err != nil {
+			t.Errorf("the state of %s: %v", name, err)
+			continue
+		}
+		if s.Scope.Path != "acme/gadgets" || s.Token.Reveal() != "ghp_example" || s.Count != 2 || len(s.Denylist) != 2 || len(s.Labels) != 7 {
+			t.Errorf("the state of %s reads as %+v", name, s)
+		}
+	}
 }

@@ -240,3 +240,31 @@ func TestCache(t *testing.T) {
 		t.Errorf("after SetAside: %q, %v", data, err)
 	}
 }
+
+// state-1.json is what the first release wrote after a change of its path, while a
+// runner was busy at the former one.
+func TestStateOfTheFirstReleaseIsRead(t *testing.T) {
+	first, err := os.ReadFile("testdata/state-1.json")
+	must(t, err)
+	dir := open(t)
+	must(t, os.WriteFile(dir.Path(stateFile), first, 0o600))
+	got, err := dir.ReadState()
+	must(t, err)
+	if got.Build != "0.1" || got.Generation != 2 || len(got.Seen) != 3 || got.Stopping {
+		t.Errorf("read %+v", got)
+	}
+	if len(got.FormerScopes) != 1 || got.FormerScopes[0].Scope.Path != "acme/widgets" || got.FormerScopes[0].Token != "ghp_example" {
+		t.Errorf("the former scopes are %+v", got.FormerScopes)
+	}
+	var applied struct{ Format string }
+	must(t, json.Unmarshal(got.Applied, &applied))
+	if applied.Format != "github-runner/charm-state/1" {
+		t.Errorf("what was applied has the format %q", applied.Format)
+	}
+	must(t, dir.WriteState(got))
+	again, err := dir.ReadState()
+	must(t, err)
+	if again.Generation != 2 || len(again.FormerScopes) != 1 {
+		t.Errorf("written again, it is %+v", again)
+	}
+}

@@ -1,0 +1,91 @@
+package acceptance
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+	"sync"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// templateSource is where the version of the recipe for runners stands.
+const templateSource = "../charm/lxd/prepare.go"
+
+// templateVersion is the line that says it.
+var templateVersion = regexp.MustCompile(`(?m)^const templateVersion = ([0-9]+)$`)
+
+// nextCharm returns a command that sets $NEXT to the charm as its next release
+// might be: built from the same sources, but with a raised template version. It is
+// built once for all sessions, into a folder that remove takes away.
+func nextCharm() (command func(*testscript.TestScript, bool, []string), remove func() error) {
+	var dir string
+	build := sync.OnceValue(func() error {
+		var err error
+		if dir, err = os.MkdirTemp("", "acceptance-next-"); err != nil {
+			return err
+		}
+		return buildNext(dir)
+	})
+	command = func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) > 0 {
+			ts.Fatalf("usage: next-charm")
+		}
+		ts.Check(build())
+		ts.Setenv("NEXT", filepath.Join(dir, "github-runner_"+runtime.GOARCH+".charm"))
+	}
+	return command, func() error { return os.RemoveAll(dir) }
+}
+
+// buildNext builds the next charm by an overlay over one source file.
+func buildNext(dir string) error {
+	source, err := os.ReadFile(templateSource)
+	if err != nil {
+		return err
+	}
+	match := templateVersion.FindSubmatch(source)
+	if match == nil {
+		return fmt.Errorf("%s names no template version", templateSource)
+	}
+	version, err := strconv.Atoi(string(match[1]))
+	if err != nil {
+		return err
+	}
+	replaced := filepath.Join(dir, "prepare.go")
+	next := templateVersion.ReplaceAll(source, fmt.Appendf(nil, "const templateVersion = %d", version+1))
+	if err := os.WriteFile(replaced, next, 0o644); err != nil {
+		return err
+	}
+	original, err := filepath.Abs(templateSource)
+	if err != nil {
+		return err
+	}
+	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{original: replaced}})
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "overlay.json"), overlay, 0o644); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), buildDeadline)
+	defer cancel()
+	program := filepath.Join(dir, "github-runner")
+	for _, step := range [][]string{
+		{"build", "-overlay", filepath.Join(dir, "overlay.json"), "-trimpath", "-ldflags", "-X main.version=next", "-o", program, "./cmd/github-runner"},
+		{"run", "./cmd/packcharm", "--binary", program, "--output", dir},
+	} {
+		cmd := exec.CommandContext(ctx, "go", step...)
+		cmd.Dir = ".."
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("cannot build the next charm: %w\n%s", err, out)
+		}
+	}
+	return nil
+}
