@@ -1,6 +1,8 @@
 package cloudinit
 
 import (
+	"fmt"
+	"net/netip"
 	"time"
 
 	"github-runner/charm/secret"
@@ -24,8 +26,11 @@ type Machine struct {
 	// OnlineDeadline is when the machine's own watchdog ends a runner that never
 	// came online, counted from the start of the service.
 	OnlineDeadline time.Duration
-	// Proxy is what the machine reaches the web through.
+	// Proxy is what programs in the machine are told to reach the web through.
 	Proxy Proxy
+	// Aproxy is what their connections are redirected to, whatever they were
+	// told.
+	Aproxy Aproxy
 	// DockerMirror is the URL of a registry that mirrors Docker Hub; "": none.
 	DockerMirror string
 	// DebugHost is the tmate server for debugging sessions; nil: none.
@@ -41,11 +46,55 @@ type Application struct {
 	SHA256 string
 }
 
-// Proxy is the proxy environment. Each field may be empty.
+// Proxy is the proxy environment. Each field may be empty; a machine with a
+// proxy adds itself to NoProxy. The URLs may hold passwords.
 type Proxy struct {
-	HTTP    string `json:"http,omitempty"`
-	HTTPS   string `json:"https,omitempty"`
-	NoProxy string `json:"no-proxy,omitempty"`
+	HTTP    secret.Text
+	HTTPS   secret.Text
+	NoProxy string
+}
+
+// IsZero reports whether there is no proxy.
+func (p Proxy) IsZero() bool {
+	return p.HTTP.IsZero() && p.HTTPS.IsZero()
+}
+
+// Aproxy is the settings of aproxy, which forwards redirected connections to an
+// HTTP proxy. Ranges must not overlap. The zero value is none.
+type Aproxy struct {
+	// Proxy is "host:port" of the proxy, which asks for no password.
+	Proxy string `json:"proxy"`
+	// Exclude are the IPv4 addresses that are reached directly.
+	Exclude []AddrRange `json:"exclude"`
+	// Ports are those whose connections are redirected.
+	Ports []PortRange `json:"ports"`
+}
+
+// IsZero reports whether connections are left as they are.
+func (a Aproxy) IsZero() bool {
+	return a.Proxy == ""
+}
+
+// AddrRange is all IPv4 addresses from the first to the last.
+type AddrRange struct {
+	From netip.Addr `json:"from"`
+	To   netip.Addr `json:"to"`
+}
+
+// String is the range as nftables writes it.
+func (r AddrRange) String() string {
+	return fmt.Sprintf("%s-%s", r.From, r.To)
+}
+
+// PortRange is all TCP ports from the first to the last.
+type PortRange struct {
+	From uint16 `json:"from"`
+	To   uint16 `json:"to"`
+}
+
+// String is the range as nftables writes it.
+func (r PortRange) String() string {
+	return fmt.Sprintf("%d-%d", r.From, r.To)
 }
 
 // DebugHost is a tmate server, as its relation describes it.

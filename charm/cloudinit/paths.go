@@ -16,11 +16,16 @@ const (
 	// StartedPath is the marker that the one and only start leaves.
 	StartedPath = "/etc/github-runner/started"
 
-	serviceName = "github-runner.service"
-	startPath   = "/etc/github-runner/start"
-	endPath     = "/etc/github-runner/end"
-	preJobPath  = "/etc/github-runner/pre-job.sh"
-	envPath     = "/etc/github-runner/env"
+	serviceName      = "github-runner.service"
+	startPath        = "/etc/github-runner/start"
+	endPath          = "/etc/github-runner/end"
+	preJobPath       = "/etc/github-runner/pre-job.sh"
+	envPath          = "/etc/github-runner/env"
+	aproxyPath       = "/etc/github-runner/aproxy"
+	aproxyRulesPath  = "/etc/github-runner/aproxy.nft"
+	mergePath        = "/etc/github-runner/merge-json"
+	dockerDaemonPath = "/etc/github-runner/docker-daemon.json"
+	dockerClientPath = "/etc/github-runner/docker-client.json"
 )
 
 // Files in the exchange directory.

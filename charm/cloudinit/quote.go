@@ -33,13 +33,22 @@ func systemd(value string) (string, error) {
 	return `"` + systemdEscapes.Replace(value) + `"`, nil
 }
 
-// envLine returns a line of the runner application's .env file or of
-// /etc/environment. Both take everything up to the line's end as it is, and have
-// no way to write a line break. The error names the variable only: its value may
-// hold a password.
+// envLine returns a line of the runner application's .env file, which takes
+// everything up to the line's end as it is, and has no way to write a line break.
+// The error names the variable only: its value may hold a password.
 func envLine(name, value string) (string, error) {
 	if strings.ContainsAny(value, "\n\r\x00") {
 		return "", fmt.Errorf("cannot put %s into an environment file: its value has more than one line", name)
 	}
 	return name + "=" + value, nil
+}
+
+// environmentLine returns a line of /etc/environment. PAM cuts a value off at a
+// number sign and takes quotes away where it begins with one, systemd takes
+// backslashes away, and neither has a way to keep them.
+func environmentLine(name, value string) (string, error) {
+	if strings.ContainsAny(value, `#\`) || strings.HasPrefix(value, `"`) || strings.HasPrefix(value, "'") {
+		return "", fmt.Errorf("cannot put %s into /etc/environment: its value has a number sign or backslash, or begins with a quote", name)
+	}
+	return envLine(name, value)
 }

@@ -2,9 +2,12 @@ package cloudinit
 
 import (
 	"bytes"
+	"compress/gzip"
 	"embed"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"text/template"
@@ -18,8 +21,23 @@ const MaxSize = 48 << 10
 //go:embed templates
 var templateFiles embed.FS
 
+// TooLargeError is the error of user-data that no cloud would take.
+type TooLargeError struct {
+	// Size is how many bytes it has.
+	Size int
+	// Largest names the input to shorten, which has LargestSize bytes.
+	Largest     string
+	LargestSize int
+}
+
+// Error says what is too large.
+func (e TooLargeError) Error() string {
+	return fmt.Sprintf("it has %d bytes and at most %d fit; the largest part is %s with %d bytes", e.Size, MaxSize, e.Largest, e.LargestSize)
+}
+
 // UserData returns the "#cloud-config" document that makes a runner out of a
-// fresh machine. Its error names the input that does not fit.
+// fresh machine. Its error names the input that does not fit; it is a
+// TooLargeError where all of them together do not.
 func UserData(machine Machine) ([]byte, error) {
 	files, err := machine.files()
 	if err != nil {
@@ -34,14 +52,15 @@ func UserData(machine Machine) ([]byte, error) {
 		ConfigModules:  []string{},
 		FinalModules:   []string{},
 		WriteFiles:     files,
-		BootCommands:   bootCommands,
+		BootCommands:   machine.bootCommands(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot render the user-data of %s: %w", machine.Name, err)
 	}
 	if result.Len() > MaxSize {
 		name, size := machine.largestInput()
-		return nil, fmt.Errorf("cannot render the user-data of %s: it has %d bytes and at most %d fit; the largest part is %s with %d bytes", machine.Name, result.Len(), MaxSize, name, size)
+		tooLarge := TooLargeError{Size: result.Len(), Largest: name, LargestSize: size}
+		return nil, fmt.Errorf("cannot render the user-data of %s: %w", machine.Name, tooLarge)
 	}
 	return result.Bytes(), nil
 }
@@ -66,17 +85,57 @@ var initModules = []string{
 
 // bootCommands start the service and call off cloud-init's later stages: they
 // have nothing to do, and would cost a second of processor time per machine just
-// when its runner wants to come online.
-var bootCommands = [][]string{
-	{"systemctl", "start", "--no-block", serviceName},
-	{"systemctl", "stop", "--no-block", "cloud-config.service", "cloud-final.service"},
+// when its runner wants to come online. What is before them takes effect in time
+// for Docker, which starts after this stage of cloud-init; in an image where it
+// did not wait, it is started anew.
+func (m Machine) bootCommands() [][]string {
+	var commands [][]string
+	if m.DockerMirror != "" {
+		commands = append(commands, []string{"sh", "-c", mergePath + " /etc/docker/daemon.json <" + dockerDaemonPath})
+	}
+	if !m.Proxy.IsZero() {
+		commands = append(commands, []string{"systemctl", "daemon-reload"})
+	}
+	if len(commands) > 0 {
+		commands = append(commands, []string{"systemctl", "try-restart", "--no-block", "docker.service"})
+	}
+	return append(commands,
+		[]string{"systemctl", "start", "--no-block", serviceName},
+		[]string{"systemctl", "stop", "--no-block", "cloud-config.service", "cloud-final.service"},
+	)
 }
 
 type file struct {
 	Path        string `yaml:"path"`
 	Permissions string `yaml:"permissions"`
 	Append      bool   `yaml:"append,omitempty"`
+	Encoding    string `yaml:"encoding,omitempty"`
 	Content     string `yaml:"content"`
+}
+
+// longFile is how many bytes a file has at least that is worth compressing.
+const longFile = 512
+
+const compressed = "gz+b64"
+
+// compress makes a long file shorter.
+func (f *file) compress() error {
+	if len(f.Content) < longFile {
+		return nil
+	}
+	var buffer bytes.Buffer
+	writer, err := gzip.NewWriterLevel(&buffer, gzip.BestCompression)
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(writer, f.Content); err != nil {
+		return err
+	}
+	if err := writer.Close(); err != nil {
+		return err
+	}
+	f.Encoding, f.Content = compressed, base64.StdEncoding.EncodeToString(buffer.Bytes())
+	return nil
 }
 
 // variable is one environment variable of the runner and its jobs.
@@ -88,12 +147,15 @@ type variable struct {
 // files are all files that the machine starts with.
 func (m Machine) files() ([]file, error) {
 	values := m.values()
-	templates := template.New("").Funcs(template.FuncMap{"shell": shell, "systemd": systemd, "envLine": envLine, "lower": strings.ToLower})
+	templates := template.New("").Funcs(template.FuncMap{"shell": shell, "systemd": systemd, "envLine": envLine, "environmentLine": environmentLine, "lower": strings.ToLower})
 	templates, err := templates.ParseFS(templateFiles, "templates/*.tmpl")
 	if err != nil {
 		return nil, err
 	}
-	files := []file{{Path: JITPath, Permissions: "0600", Content: m.JIT.Reveal()}}
+	files, err := m.dockerFiles()
+	if err != nil {
+		return nil, err
+	}
 	for _, f := range m.rendered() {
 		var content bytes.Buffer
 		if err := templates.ExecuteTemplate(&content, f.Content, values); err != nil {
@@ -102,8 +164,13 @@ func (m Machine) files() ([]file, error) {
 		f.Content = content.String()
 		files = append(files, f)
 	}
-	docker, err := m.dockerFiles()
-	return append(files, docker...), err
+	for i := range files {
+		if err := files[i].compress(); err != nil {
+			return nil, err
+		}
+	}
+	// Random, and in base64 already.
+	return append(files, file{Path: JITPath, Permissions: "0600", Content: m.JIT.Reveal()}), nil
 }
 
 // rendered are the files that come from templates; Content is the template's
@@ -119,35 +186,44 @@ func (m Machine) rendered() []file {
 	if len(m.variables()) > 0 {
 		files = append(files, file{Path: "/etc/environment", Permissions: "0644", Append: true, Content: "environment.tmpl"})
 	}
-	if len(m.proxyVariables()) > 0 {
-		files = append(files, file{Path: "/etc/systemd/system/docker.service.d/http-proxy.conf", Permissions: "0644", Content: "docker.tmpl"})
+	if !m.Proxy.IsZero() {
+		files = append(files, file{Path: "/etc/systemd/system/docker.service.d/http-proxy.conf", Permissions: "0600", Content: "docker.tmpl"})
+	}
+	if !m.Aproxy.IsZero() {
+		files = append(files,
+			file{Path: aproxyPath, Permissions: "0700", Content: "aproxy.sh.tmpl"},
+			file{Path: aproxyRulesPath, Permissions: "0644", Content: "aproxy.nft.tmpl"},
+		)
+	}
+	if m.DockerMirror != "" || !m.Proxy.IsZero() {
+		files = append(files, file{Path: mergePath, Permissions: "0755", Content: "merge-json.py.tmpl"})
 	}
 	return files
 }
 
-// dockerFiles tell Docker's daemon and client of mirror and proxy.
+// dockerFiles tell Docker's daemon and client of mirror and proxy. They are
+// merged into what the image has.
 func (m Machine) dockerFiles() ([]file, error) {
 	var files []file
 	add := func(path string, value any) error {
 		content, err := json.Marshal(value)
-		files = append(files, file{Path: path, Permissions: "0644", Content: string(content)})
+		files = append(files, file{Path: path, Permissions: "0600", Content: string(content)})
 		return err
 	}
 	if m.DockerMirror != "" {
-		if err := add("/etc/docker/daemon.json", map[string][]string{"registry-mirrors": {m.DockerMirror}}); err != nil {
+		if err := add(dockerDaemonPath, map[string][]string{"registry-mirrors": {m.DockerMirror}}); err != nil {
 			return nil, err
 		}
 	}
-	if m.Proxy == (Proxy{}) {
+	if m.Proxy.IsZero() {
 		return files, nil
 	}
+	names := map[string]string{"HTTP_PROXY": "httpProxy", "HTTPS_PROXY": "httpsProxy", "NO_PROXY": "noProxy"}
 	proxy := map[string]string{}
-	for name, value := range map[string]string{"httpProxy": m.Proxy.HTTP, "httpsProxy": m.Proxy.HTTPS, "noProxy": m.Proxy.NoProxy} {
-		if value != "" {
-			proxy[name] = value
-		}
+	for _, v := range m.proxyVariables() {
+		proxy[names[v.Name]] = v.Value
 	}
-	return files, add("/root/.docker/config.json", map[string]any{"proxies": map[string]any{"default": proxy}})
+	return files, add(dockerClientPath, map[string]any{"proxies": map[string]any{"default": proxy}})
 }
 
 // values are what the templates see.
@@ -162,6 +238,7 @@ type values struct {
 
 type paths struct {
 	JIT, Started, Start, End, PreJobScript, Env     string
+	Aproxy, AproxyRules, Merge, DockerClient        string
 	User, Home, Application, Exchange               string
 	PreJob, PreJobDone, PostJob, RunCompleted, Diag string
 }
@@ -175,6 +252,7 @@ func (m Machine) values() values {
 		PowerOffSeconds: int(m.PowerOffDelay.Seconds()),
 		Paths: paths{
 			JIT: JITPath, Started: StartedPath, Start: startPath, End: endPath, PreJobScript: preJobPath, Env: envPath,
+			Aproxy: aproxyPath, AproxyRules: aproxyRulesPath, Merge: mergePath, DockerClient: dockerClientPath,
 			User: User, Home: Home, Application: ApplicationDir, Exchange: ExchangeDir,
 			PreJob: PreJobMetricsFile, PreJobDone: PreJobDoneFile, PostJob: PostJobMetricsFile, RunCompleted: RunCompletedFile, Diag: DiagFile,
 		},
@@ -204,14 +282,23 @@ func (m Machine) variables() []variable {
 	return variables
 }
 
+// proxyVariables say what is reached through a proxy, and that the machine
+// itself and the services of a Kubernetes cluster in it are not.
 func (m Machine) proxyVariables() []variable {
+	if m.Proxy.IsZero() {
+		return nil
+	}
 	var variables []variable
-	for _, v := range []variable{{"HTTP_PROXY", m.Proxy.HTTP}, {"HTTPS_PROXY", m.Proxy.HTTPS}, {"NO_PROXY", m.Proxy.NoProxy}} {
+	for _, v := range []variable{{"HTTP_PROXY", m.Proxy.HTTP.Reveal()}, {"HTTPS_PROXY", m.Proxy.HTTPS.Reveal()}} {
 		if v.Value != "" {
 			variables = append(variables, v)
 		}
 	}
-	return variables
+	direct := m.Name + ",.svc"
+	if m.Proxy.NoProxy != "" {
+		direct = m.Proxy.NoProxy + "," + direct
+	}
+	return append(variables, variable{"NO_PROXY", direct})
 }
 
 // largestInput names what to shorten when the user-data is too large.
@@ -219,9 +306,11 @@ func (m Machine) largestInput() (name string, size int) {
 	inputs := []variable{
 		{"GitHub's JIT configuration", m.JIT.Reveal()},
 		{"the runner application's URL", m.Application.URL},
-		{"the model's http-proxy", m.Proxy.HTTP},
-		{"the model's https-proxy", m.Proxy.HTTPS},
-		{"the model's no-proxy", m.Proxy.NoProxy},
+		{"juju-http-proxy of the model", m.Proxy.HTTP.Reveal()},
+		{"juju-https-proxy of the model", m.Proxy.HTTPS.Reveal()},
+		{"juju-no-proxy of the model", m.Proxy.NoProxy},
+		{"the option aproxy-exclude-addresses", fmt.Sprint(m.Aproxy.Exclude)},
+		{"the option aproxy-redirect-ports", fmt.Sprint(m.Aproxy.Ports)},
 		{"the option dockerhub-mirror", m.DockerMirror},
 	}
 	if m.DebugHost != nil {

@@ -38,7 +38,7 @@ func (a Assembler) Assemble(s state.CharmState, m charm.Materials) (charm.Fleet,
 	client := github.New(github.Options{
 		Token:     s.Token,
 		Former:    m.FormerTokens,
-		Proxy:     github.Proxy{HTTP: s.Proxies.HTTP, HTTPS: s.Proxies.HTTPS, NoProxy: s.Proxies.NoProxy},
+		Proxy:     github.Proxy{HTTP: s.Proxies.HTTP.Reveal(), HTTPS: s.Proxies.HTTPS.Reveal(), NoProxy: s.Proxies.NoProxy},
 		UserAgent: "github-runner-charm/" + a.Version,
 		Cache:     m.Dir.Cache("etags.json"),
 		Way:       a.GitHub,
@@ -110,11 +110,16 @@ func (a Assembler) lxdConfig(s state.CharmState, m charm.Materials) lxd.Config {
 		StorageKind:  string(s.Storage),
 		StoragePath:  m.Storage,
 		Denylist:     s.Denylist,
-		Proxy:        cloudinit.Proxy(s.Proxies),
 		DockerMirror: s.DockerhubMirror,
 		Root:         a.Root,
 		Host:         a.Host,
 		Log:          m.Log,
+	}
+	// Programs that were told of a proxy would bypass aproxy.
+	if s.Aproxy.IsZero() {
+		config.Proxy = cloudinit.Proxy(s.Proxies)
+	} else {
+		config.Aproxy = aproxy(s.Aproxy)
 	}
 	for _, host := range s.DebugHosts {
 		config.DebugHosts = append(config.DebugHosts, cloudinit.DebugHost{
@@ -125,6 +130,17 @@ func (a Assembler) lxdConfig(s state.CharmState, m charm.Materials) lxd.Config {
 		})
 	}
 	return config
+}
+
+func aproxy(a state.Aproxy) cloudinit.Aproxy {
+	result := cloudinit.Aproxy{Proxy: a.Proxy}
+	for _, addresses := range a.Exclude {
+		result.Exclude = append(result.Exclude, cloudinit.AddrRange(addresses))
+	}
+	for _, ports := range a.Ports {
+		result.Ports = append(result.Ports, cloudinit.PortRange(ports))
+	}
+	return result
 }
 
 // host is the unit's machine: LXD, and the rotation of the metrics log.

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+
+	"github-runner/charm/secret"
 )
 
 // Kind says what Juju wants of the process.
@@ -50,10 +52,10 @@ type Context struct {
 }
 
 // Proxies are the model's juju-http-proxy, juju-https-proxy and juju-no-proxy,
-// as the operator wrote them.
+// as the operator wrote them. URLs may hold a password.
 type Proxies struct {
-	HTTP    string
-	HTTPS   string
+	HTTP    secret.Text
+	HTTPS   secret.Text
 	NoProxy string
 }
 
@@ -94,8 +96,8 @@ func FromEnvironment(lookup func(string) string, argv0 string) (Context, error) 
 		CharmDir:  lookup("JUJU_CHARM_DIR"),
 		Version:   lookup("JUJU_VERSION"),
 		Proxies: Proxies{
-			HTTP:    lookup("JUJU_CHARM_HTTP_PROXY"),
-			HTTPS:   lookup("JUJU_CHARM_HTTPS_PROXY"),
+			HTTP:    secret.New(lookup("JUJU_CHARM_HTTP_PROXY")),
+			HTTPS:   secret.New(lookup("JUJU_CHARM_HTTPS_PROXY")),
 			NoProxy: lookup("JUJU_CHARM_NO_PROXY"),
 		},
 		ActionUUID: lookup("JUJU_ACTION_UUID"),

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github-runner/charm/secret"
 )
 
 func TestFromEnvironment(t *testing.T) {
@@ -27,7 +29,7 @@ func TestFromEnvironment(t *testing.T) {
 	}
 	want := Context{
 		Unit: "gh-runner/10", App: "gh-runner", ModelUUID: "b8f1", ModelName: "m", CharmDir: "/c", Version: "4.0.15",
-		Proxies: Proxies{HTTP: "http://p:1", HTTPS: "http://p:2", NoProxy: "127.0.0.1"},
+		Proxies: Proxies{HTTP: secret.New("http://p:1"), HTTPS: secret.New("http://p:2"), NoProxy: "127.0.0.1"},
 	}
 	tests := []struct {
 		name  string

@@ -69,9 +69,10 @@ type Config struct {
 	StoragePath string
 	// Denylist are the networks that runners may not reach.
 	Denylist []netip.Prefix
-	// Proxy, DockerMirror and DebugHosts are passed on to the runners. One of
-	// the debug hosts is chosen for each.
+	// Proxy, Aproxy, DockerMirror and DebugHosts are passed on to the runners.
+	// One of the debug hosts is chosen for each.
 	Proxy        cloudinit.Proxy
+	Aproxy       cloudinit.Aproxy
 	DockerMirror string
 	DebugHosts   []cloudinit.DebugHost
 	// Root is a prefix of the host's folders that Install writes to; "" but in

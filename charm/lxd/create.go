@@ -81,6 +81,7 @@ func (c *Cloud) machine(template runner.Template, birth runner.Birth) cloudinit.
 		ExchangeMounted: true,
 		OnlineDeadline:  c.config.bootDeadline() + watchdogMargin,
 		Proxy:           c.config.Proxy,
+		Aproxy:          c.config.Aproxy,
 		DockerMirror:    c.config.DockerMirror,
 	}
 	if hosts := c.config.DebugHosts; len(hosts) > 0 {

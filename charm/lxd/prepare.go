@@ -15,11 +15,15 @@ import (
 
 	"github-runner/charm/cloudinit"
 	"github-runner/charm/runner"
+	"github-runner/charm/secret"
 )
 
 // templateVersion is raised when runners that exist should be replaced because
 // this package, or their user-data, makes them differently now.
-const templateVersion = 1
+const templateVersion = 2
+
+// jitSize is more than a JIT configuration has, which is three small files.
+const jitSize = 8 << 10
 
 // Prepare implements runner.Cloud. In the steady state it reads and writes
 // nothing.
@@ -35,6 +39,9 @@ func (c *Cloud) Prepare(ctx context.Context, want runner.Want) (runner.Template,
 		return runner.Template{}, err
 	}
 	template := runner.Template{Want: want, BootDeadline: c.config.bootDeadline()}
+	if err := c.checkUserData(template); err != nil {
+		return runner.Template{}, err
+	}
 	image, err := c.findImage(server, want.Count)
 	if err != nil {
 		return runner.Template{}, err
@@ -54,6 +61,18 @@ func (c *Cloud) Prepare(ctx context.Context, want runner.Want) (runner.Template,
 		return runner.Template{}, err
 	}
 	return template, nil
+}
+
+// checkUserData finds out whether the options fit into a runner's user-data,
+// before one is registered that could not be made.
+func (c *Cloud) checkUserData(template runner.Template) error {
+	birth := runner.Birth{Name: c.config.Owner.NewName(), JIT: secret.New(strings.Repeat("x", jitSize))}
+	_, err := cloudinit.UserData(c.machine(template, birth))
+	var tooLarge cloudinit.TooLargeError
+	if errors.As(err, &tooLarge) {
+		return runner.Trouble{Advice: "shorten " + tooLarge.Largest, Err: err}
+	}
+	return err
 }
 
 // ensureIsolation keeps up the unit's bridge and what its ACL closes. Where no
@@ -165,9 +184,17 @@ type inputs struct {
 	Disk         int64                 `json:"disk"`
 	Pool         string                `json:"pool"`
 	Network      string                `json:"network"`
-	Proxy        cloudinit.Proxy       `json:"proxy"`
+	Proxy        proxyInputs           `json:"proxy"`
+	Aproxy       cloudinit.Aproxy      `json:"aproxy"`
 	DockerMirror string                `json:"docker-mirror"`
 	DebugHosts   []cloudinit.DebugHost `json:"debug-hosts"`
+}
+
+// proxyInputs are in clear, because a secret prints the same whatever it is.
+type proxyInputs struct {
+	HTTP    string `json:"http,omitempty"`
+	HTTPS   string `json:"https,omitempty"`
+	NoProxy string `json:"no-proxy,omitempty"`
 }
 
 // hash identifies the recipe.
@@ -184,7 +211,8 @@ func (c *Cloud) hash(want runner.Want, image string) string {
 		Disk:         c.config.Disk,
 		Pool:         c.poolName(),
 		Network:      c.config.unitName(),
-		Proxy:        c.config.Proxy,
+		Proxy:        proxyInputs{c.config.Proxy.HTTP.Reveal(), c.config.Proxy.HTTPS.Reveal(), c.config.Proxy.NoProxy},
+		Aproxy:       c.config.Aproxy,
 		DockerMirror: c.config.DockerMirror,
 		DebugHosts:   canonicalHosts(c.config.DebugHosts),
 	})

@@ -1,11 +1,15 @@
 package lxd
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github-runner/charm/cloudinit"
 	"github-runner/charm/runner"
+	"github-runner/charm/secret"
 )
 
 func hashWant() runner.Want {
@@ -28,7 +32,7 @@ func hashOf(t *testing.T, want runner.Want, change func(*Config)) string {
 // A runner that exists is replaced when its hash changes: this one may change
 // only together with templateVersion.
 func TestHashIsStable(t *testing.T) {
-	const golden = "0d9798d204ec74ca62152bf583cfa94e9ce2d7b0dcc231b7f230a174e3337b89"
+	const golden = "c1c1e9ca6386b4299f733ab4ae78e27ee2432dc8c8159e239c3add8f672fcb8a"
 	if got := hashOf(t, hashWant(), nil); got != golden {
 		t.Errorf("the template's hash is %s now: every runner would be replaced", got)
 	}
@@ -67,9 +71,17 @@ func TestHashOfWhatDiffers(t *testing.T) {
 		"disk":          func(c *Config) { c.Disk++ },
 		"instance type": func(c *Config) { c.InstanceType = VirtualMachine },
 		"storage":       func(c *Config) { c.StorageKind = MemoryStorage },
-		"proxy":         func(c *Config) { c.Proxy.HTTP = "http://proxy" },
-		"mirror":        func(c *Config) { c.DockerMirror = "https://mirror" },
-		"debug hosts":   func(c *Config) { c.DebugHosts = []cloudinit.DebugHost{{Host: "a"}} },
+		"http proxy":    func(c *Config) { c.Proxy.HTTP = secret.New("http://proxy") },
+		"other proxy":   func(c *Config) { c.Proxy.HTTP = secret.New("http://other") },
+		"https proxy":   func(c *Config) { c.Proxy.HTTPS = secret.New("http://proxy") },
+		"no proxy":      func(c *Config) { c.Proxy.NoProxy = "http://proxy" },
+		"aproxy":        func(c *Config) { c.Aproxy.Proxy = "proxy:3128" },
+		"aproxy ports":  func(c *Config) { c.Aproxy.Ports = []cloudinit.PortRange{{From: 80, To: 80}} },
+		"aproxy exclude": func(c *Config) {
+			c.Aproxy.Exclude = []cloudinit.AddrRange{{From: metadataService.Addr(), To: metadataService.Addr()}}
+		},
+		"mirror":      func(c *Config) { c.DockerMirror = "https://mirror" },
+		"debug hosts": func(c *Config) { c.DebugHosts = []cloudinit.DebugHost{{Host: "a"}} },
 	} {
 		add(name, hashOf(t, hashWant(), change))
 	}
@@ -81,6 +93,26 @@ func TestHashOfWhatDiffers(t *testing.T) {
 		want := hashWant()
 		change(&want)
 		add(name, hashOf(t, want, nil))
+	}
+}
+
+func TestOptionsThatAreTooLargeAreNamed(t *testing.T) {
+	config := testConfig(t)
+	config.Proxy = cloudinit.Proxy{HTTP: secret.New("http://user:hunter2@proxy")}
+	for i := range uint32(4000) {
+		config.Proxy.NoProxy += fmt.Sprintf("%x.example.com,", hash32(fmt.Sprint(i)))
+	}
+	cloud, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var trouble runner.Trouble
+	if err := cloud.checkUserData(runner.Template{}); !errors.As(err, &trouble) || trouble.Advice != "shorten juju-no-proxy of the model" || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("a very long no-proxy: %v", err)
+	}
+	cloud.config.Proxy.NoProxy = "localhost"
+	if err := cloud.checkUserData(runner.Template{}); err != nil {
+		t.Error(err)
 	}
 }
 

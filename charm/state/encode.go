@@ -46,6 +46,8 @@ type document struct {
 	HTTPSProxy       string           `json:"https-proxy"`
 	NoProxy          string           `json:"no-proxy"`
 	UseAproxy        bool             `json:"use-aproxy"`
+	AproxyExclude    []AddrRange      `json:"aproxy-exclude,omitempty"`
+	AproxyPorts      []PortRange      `json:"aproxy-ports,omitempty"`
 	DebugHosts       []debugHostEntry `json:"debug-hosts"`
 	Warnings         []string         `json:"warnings"`
 }
@@ -83,10 +85,12 @@ func Encode(s CharmState) ([]byte, error) {
 		Arch:             s.Arch,
 		Denylist:         s.Denylist,
 		DockerhubMirror:  s.DockerhubMirror,
-		HTTPProxy:        s.Proxies.HTTP,
-		HTTPSProxy:       s.Proxies.HTTPS,
+		HTTPProxy:        s.Proxies.HTTP.Reveal(),
+		HTTPSProxy:       s.Proxies.HTTPS.Reveal(),
 		NoProxy:          s.Proxies.NoProxy,
-		UseAproxy:        s.UseAproxy,
+		UseAproxy:        !s.Aproxy.IsZero(),
+		AproxyExclude:    s.Aproxy.Exclude,
+		AproxyPorts:      s.Aproxy.Ports,
 		Warnings:         s.Warnings,
 	}
 	for _, host := range s.DebugHosts {
@@ -125,9 +129,13 @@ func Decode(encoded []byte) (CharmState, error) {
 		Arch:              d.Arch,
 		Denylist:          d.Denylist,
 		DockerhubMirror:   d.DockerhubMirror,
-		Proxies:           Proxies{HTTP: d.HTTPProxy, HTTPS: d.HTTPSProxy, NoProxy: d.NoProxy},
-		UseAproxy:         d.UseAproxy,
+		Proxies:           Proxies{HTTP: secret.New(d.HTTPProxy), HTTPS: secret.New(d.HTTPSProxy), NoProxy: d.NoProxy},
 		Warnings:          d.Warnings,
+	}
+	// Builds before aproxy took effect stored that it was asked for, without
+	// ports.
+	if d.UseAproxy && len(d.AproxyPorts) > 0 {
+		s.Aproxy = Aproxy{Proxy: s.Proxies.Address(), Exclude: d.AproxyExclude, Ports: d.AproxyPorts}
 	}
 	for _, host := range d.DebugHosts {
 		s.DebugHosts = append(s.DebugHosts, DebugHost(host))
@@ -191,9 +199,9 @@ func check(s CharmState) error {
 		{"arch", s.Arch == AMD64 || s.Arch == ARM64},
 		{"denylist", !slices.ContainsFunc(s.Denylist, func(p netip.Prefix) bool { return !p.IsValid() || p != p.Masked() })},
 		{"dockerhub-mirror", isURLOrEmpty(s.DockerhubMirror, "https")},
-		{"proxies", isURLOrEmpty(s.Proxies.HTTP, "http", "https") && isURLOrEmpty(s.Proxies.HTTPS, "http", "https")},
+		{"proxies", isURLOrEmpty(s.Proxies.HTTP.Reveal(), "http", "https") && isURLOrEmpty(s.Proxies.HTTPS.Reveal(), "http", "https")},
 		{"no-proxy", s.Proxies.NoProxy == "" || !s.Proxies.IsZero() && isLine(s.Proxies.NoProxy, maxNoProxy)},
-		{"use-aproxy", !s.UseAproxy || !s.Proxies.IsZero()},
+		{"aproxy", s.Aproxy.isValid(s.Proxies)},
 		{"debug-hosts", !slices.ContainsFunc(s.DebugHosts, func(h DebugHost) bool { return !h.isValid() })},
 	}
 	for _, fact := range facts {

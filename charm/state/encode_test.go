@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github-runner/charm/secret"
 )
 
 func mustEncode(t testing.TB, s CharmState) []byte {
@@ -39,15 +41,17 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-func TestStateDoesNotPrintItsToken(t *testing.T) {
-	s := mustNew(t, sourceWith(map[string]any{"token": "ghp_hunter2"}))
+func TestStateDoesNotPrintItsSecrets(t *testing.T) {
+	source := sourceWith(map[string]any{"token": "ghp_hunter2"})
+	source.Proxies = Proxies{HTTP: secret.New("http://user:hunter2@proxy"), HTTPS: secret.New("http://user:hunter2@proxy")}
+	s := mustNew(t, source)
 	marshalled, err := json.Marshal(s)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, text := range []string{fmt.Sprintf("%v %+v %#v", s, s, s), string(marshalled)} {
 		if strings.Contains(text, "hunter2") {
-			t.Errorf("the state prints its token: %s", text)
+			t.Errorf("the state prints its token or proxies: %s", text)
 		}
 	}
 }
@@ -102,6 +106,11 @@ func TestDecodeRefusesDamage(t *testing.T) {
 		{"dockerhub-mirror", "http://mirror"},
 		{"http-proxy", "proxy:3128"},
 		{"no-proxy", "a\nb"},
+		{"aproxy-exclude", []map[string]any{{"from": "10.0.0.2", "to": "10.0.0.1"}}},
+		{"aproxy-exclude", []map[string]any{{"from": "fd00::1", "to": "fd00::2"}}},
+		{"aproxy-exclude", []map[string]any{{"from": "10.0.0.1"}}},
+		{"aproxy-ports", []map[string]any{{"from": 2, "to": 1}}},
+		{"aproxy-ports", []map[string]any{{"from": 1, "to": 65536}}},
 		{"debug-hosts", []map[string]any{{"host": "192.0.2.1", "port": 0, "rsa-fingerprint": "SHA256:a", "ed25519-fingerprint": "SHA256:a"}}},
 		{"debug-hosts", []map[string]any{{"host": "", "port": 1, "rsa-fingerprint": "SHA256:a", "ed25519-fingerprint": "SHA256:a"}}},
 		{"debug-hosts", []map[string]any{{"host": "192.0.2.1", "port": 1, "rsa-fingerprint": "'", "ed25519-fingerprint": "SHA256:a"}}},
@@ -156,7 +165,7 @@ func FuzzNew(f *testing.F) {
 		}
 		checkNew(t, Source{
 			Config:    config,
-			Proxies:   Proxies{HTTP: proxy, HTTPS: proxy, NoProxy: noProxy},
+			Proxies:   Proxies{HTTP: secret.New(proxy), HTTPS: secret.New(proxy), NoProxy: noProxy},
 			Machine:   machine,
 			ModelUUID: testModel,
 			Unit:      unit,

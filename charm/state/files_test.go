@@ -16,7 +16,8 @@ type declaredOption struct {
 var allOptions = []string{
 	optionPath, optionToken, optionGroup, optionGitHubURL, optionLabels, optionVirtualMachines,
 	optionReconcileInterval, optionBaseImage, optionInstanceType, optionStorage, optionCPU, optionMemory,
-	optionDisk, optionDenylist, optionDockerhubMirror, optionUseAproxy, optionClouds, optionFlavor,
+	optionDisk, optionDenylist, optionDockerhubMirror, optionUseAproxy, optionAproxyExclude,
+	optionAproxyPorts, optionClouds, optionFlavor,
 	optionNetwork, optionImageBuildUnit, optionPolicyURL, optionPolicyToken, optionTestMode,
 }
 

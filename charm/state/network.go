@@ -5,34 +5,43 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github-runner/charm/secret"
 )
 
 // Proxies are the proxies of a Juju model. In a CharmState the first two are
-// empty or http and https URLs with a host, and may hold a password; NoProxy is
-// empty when both are.
+// empty or http and https URLs with a host; they are secret, because they may
+// hold a password. NoProxy is empty when both are; otherwise it has no space
+// around its entries.
 type Proxies struct {
-	HTTP    string
-	HTTPS   string
+	HTTP    secret.Text
+	HTTPS   secret.Text
 	NoProxy string
 }
 
 // IsZero reports whether there is no proxy.
 func (p Proxies) IsZero() bool {
-	return p.HTTP == "" && p.HTTPS == ""
+	return p.HTTP.IsZero() && p.HTTPS.IsZero()
+}
+
+// first is the URL of the proxy for http, or of that for https where there is no
+// other.
+func (p Proxies) first() string {
+	if p.HTTP.IsZero() {
+		return p.HTTPS.Reveal()
+	}
+	return p.HTTP.Reveal()
 }
 
 // Address is "host:port" of the proxy for http, or of that for https where
 // there is no other: what aproxy forwards to. The port is the scheme's own when
 // the URL names none. It is empty when there is no proxy.
 func (p Proxies) Address() string {
-	proxy := p.HTTP
-	if proxy == "" {
-		proxy = p.HTTPS
-	}
-	u, err := url.Parse(proxy)
+	u, err := url.Parse(p.first())
 	if err != nil || u.Host == "" {
 		return ""
 	}
@@ -45,39 +54,74 @@ func (p Proxies) Address() string {
 
 const maxNoProxy = 16 << 10
 
+// proxies returns the model's proxies. given has no space around its values.
 func (r *reader) proxies(given Proxies) Proxies {
-	p := Proxies{
-		HTTP:    r.proxy("juju-http-proxy of the model", given.HTTP),
-		HTTPS:   r.proxy("juju-https-proxy of the model", given.HTTPS),
-		NoProxy: strings.TrimSpace(given.NoProxy),
-	}
-	if strings.TrimSpace(given.HTTP) == "" && strings.TrimSpace(given.HTTPS) == "" {
+	if given.IsZero() {
 		return Proxies{}
 	}
-	if p.NoProxy != "" && !isLine(p.NoProxy, maxNoProxy) {
-		r.invalid("juju-no-proxy of the model", p.NoProxy, "give host names and addresses separated by commas, in one line")
+	return Proxies{
+		HTTP:    r.proxy("juju-http-proxy of the model", given.HTTP),
+		HTTPS:   r.proxy("juju-https-proxy of the model", given.HTTPS),
+		NoProxy: r.noProxy(given.NoProxy),
 	}
-	return p
 }
 
-func (r *reader) proxy(option, value string) string {
-	value = strings.TrimSpace(value)
-	if value == "" {
-		return ""
+// trimmed is without the space around the values.
+func (p Proxies) trimmed() Proxies {
+	return Proxies{
+		HTTP:    secret.New(strings.TrimSpace(p.HTTP.Reveal())),
+		HTTPS:   secret.New(strings.TrimSpace(p.HTTPS.Reveal())),
+		NoProxy: strings.TrimSpace(p.NoProxy),
 	}
-	if _, ok := parseURL(value, "http", "https"); !ok {
-		r.reject(Problem{Option: option, Value: quoteURL(value), Fault: "is not valid", Right: "give an http or https URL with a host, such as http://proxy.example.com:3128"})
-		return ""
-	}
-	return value
 }
 
-func (r *reader) aproxy(proxies Proxies) bool {
-	use := r.boolean(optionUseAproxy)
-	if use && proxies.IsZero() {
-		r.invalid(optionUseAproxy, "true", "set juju-http-proxy or juju-https-proxy with juju model-config first: aproxy forwards to it")
+func (r *reader) proxy(option string, value secret.Text) secret.Text {
+	if value.IsZero() || isProxy(value.Reveal()) {
+		return value
 	}
-	return use
+	r.reject(Problem{Option: option, Value: quoteURL(value.Reveal()), Fault: "is not valid", Right: "give an http or https URL with a host, such as http://proxy.example.com:3128"})
+	return secret.Text{}
+}
+
+// hostName is what the host in a proxy's URL may be made of. It ends up in
+// programs' settings that the URL's other characters mean something to.
+var hostName = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+
+func isProxy(value string) bool {
+	u, ok := parseURL(value, "http", "https")
+	if !ok || u.Fragment != "" {
+		return false
+	}
+	_, err := netip.ParseAddr(u.Hostname())
+	return err == nil || hostName.MatchString(u.Hostname())
+}
+
+// noProxyEntry is a host name, with or without a port or a wildcard, an address
+// or a network. Quotes, number signs and backslashes mean something else to each
+// of the programs that read the variable from a file.
+var noProxyEntry = regexp.MustCompile(`^[\pL\pN._*:/\[\]%<>+~-]+$`)
+
+func (r *reader) noProxy(value string) string {
+	var entries, bad []string
+	for entry := range strings.SplitSeq(value, ",") {
+		entry = strings.TrimSpace(entry)
+		switch {
+		case entry == "":
+		case !noProxyEntry.MatchString(entry):
+			bad = append(bad, entry)
+		default:
+			entries = append(entries, entry)
+		}
+	}
+	list := strings.Join(entries, ",")
+	if len(list) > maxNoProxy {
+		bad = append(bad, value)
+	}
+	if len(bad) > 0 {
+		r.reject(Problem{Option: "juju-no-proxy of the model", Value: quoteAll(bad), Fault: notValid(bad), Right: "give host names and addresses separated by commas, in one line"})
+		return ""
+	}
+	return list
 }
 
 func (r *reader) dockerhubMirror() string {
@@ -86,7 +130,7 @@ func (r *reader) dockerhubMirror() string {
 		return ""
 	}
 	u, ok := parseURL(value, "https")
-	if !ok || u.User != nil {
+	if !ok || u.User != nil || u.Fragment != "" {
 		r.reject(Problem{Option: optionDockerhubMirror, Value: quoteURL(value), Fault: "is not valid", Right: "give an https URL with a host and without a password, such as https://mirror.example.com"})
 		return ""
 	}

@@ -78,26 +78,28 @@ func TestNewWithDefaults(t *testing.T) {
 func fullSource() Source {
 	return Source{
 		Config: map[string]any{
-			"path":                    " /acme/ ",
-			"token":                   "github_pat_11AAA\n",
-			"group":                   "Big 'Ones' & co",
-			"github-url":              "https://GitHub.Example.com:8443/",
-			"labels":                  "GPU, team.a,,c++, gpu, Linux, größe",
-			"virtual-machines":        json.Number("5"),
-			"reconcile-interval":      float64(1),
-			"base-image":              "24.04",
-			"lxd-instance-type":       "container",
-			"runner-storage":          "memory",
-			"vm-cpu":                  int64(4),
-			"vm-memory":               "512MiB",
-			"vm-disk":                 "1TiB",
-			"denylist":                "10.0.0.0/8, 192.0.2.7,10.0.0.0/255.0.0.0, fd00::/8",
-			"dockerhub-mirror":        "https://mirror.example.com:5000/v2?x=y",
-			"experimental-use-aproxy": true,
-			"test-mode":               "insecure",
-			"an-option-of-tomorrow":   "x",
+			"path":                     " /acme/ ",
+			"token":                    "github_pat_11AAA\n",
+			"group":                    "Big 'Ones' & co",
+			"github-url":               "https://GitHub.Example.com:8443/",
+			"labels":                   "GPU, team.a,,c++, gpu, Linux, größe",
+			"virtual-machines":         json.Number("5"),
+			"reconcile-interval":       float64(1),
+			"base-image":               "24.04",
+			"lxd-instance-type":        "container",
+			"runner-storage":           "memory",
+			"vm-cpu":                   int64(4),
+			"vm-memory":                "512MiB",
+			"vm-disk":                  "1TiB",
+			"denylist":                 "10.0.0.0/8, 192.0.2.7,10.0.0.0/255.0.0.0, fd00::/8",
+			"dockerhub-mirror":         "https://mirror.example.com:5000/v2?x=y",
+			"experimental-use-aproxy":  true,
+			"aproxy-exclude-addresses": "192.0.2.10-192.0.2.20, 10.1.2.3/8,192.0.2.7-192.0.2.12,, fd00::/8",
+			"aproxy-redirect-ports":    "443, 80-442",
+			"test-mode":                "insecure",
+			"an-option-of-tomorrow":    "x",
 		},
-		Proxies:   Proxies{HTTP: "http://user:pa$$@proxy:3128", HTTPS: "https://proxy", NoProxy: "localhost, 10.0.0.0/8"},
+		Proxies:   Proxies{HTTP: secret.New(" http://proxy:3128\n"), HTTPS: secret.New("https://user:pa$$@proxy"), NoProxy: "localhost, 10.0.0.0/8,"},
 		Machine:   "aarch64",
 		ModelUUID: testModel,
 		Unit:      "big-runner/12",
@@ -130,8 +132,8 @@ func TestNewWithEverything(t *testing.T) {
 		Arch:              ARM64,
 		Denylist:          []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("fd00::/8")},
 		DockerhubMirror:   "https://mirror.example.com:5000/v2?x=y",
-		Proxies:           Proxies{HTTP: "http://user:pa$$@proxy:3128", HTTPS: "https://proxy", NoProxy: "localhost, 10.0.0.0/8"},
-		UseAproxy:         true,
+		Proxies:           Proxies{HTTP: secret.New("http://proxy:3128"), HTTPS: secret.New("https://user:pa$$@proxy"), NoProxy: "localhost,10.0.0.0/8"},
+		Aproxy:            Aproxy{Proxy: "proxy:3128", Exclude: addrRanges("10.0.0.0-10.255.255.255", "127.0.0.0-127.255.255.255", "169.254.0.0-169.254.255.255", "192.0.2.7-192.0.2.20"), Ports: []PortRange{{80, 443}}},
 		DebugHosts: []DebugHost{
 			{netip.MustParseAddr("192.0.2.1"), 10022, "SHA256:ab+/9", "SHA256:cd="},
 			{netip.MustParseAddr("2001:db8::1"), 22, "SHA256:ab+/9", "SHA256:cd="},
@@ -169,9 +171,9 @@ func TestProxyAddress(t *testing.T) {
 		want    string
 	}{
 		{Proxies{}, ""},
-		{Proxies{HTTP: "http://proxy"}, "proxy:80"},
-		{Proxies{HTTPS: "https://user:pass@proxy/"}, "proxy:443"},
-		{Proxies{HTTP: "http://[2001:db8::1]:3128", HTTPS: "https://other"}, "[2001:db8::1]:3128"},
+		{Proxies{HTTP: secret.New("http://proxy")}, "proxy:80"},
+		{Proxies{HTTPS: secret.New("https://user:pass@proxy/")}, "proxy:443"},
+		{Proxies{HTTP: secret.New("http://[2001:db8::1]:3128"), HTTPS: secret.New("https://other")}, "[2001:db8::1]:3128"},
 	}
 	for _, test := range tests {
 		if got := test.proxies.Address(); got != test.want {
@@ -256,6 +258,20 @@ var badValues = []struct {
 	{"dockerhub-mirror", "https://user:hunter2@mirror.example.com", `dockerhub-mirror is not valid: give an https URL`},
 	{"experimental-use-aproxy", true, `experimental-use-aproxy "true" is not valid: set juju-http-proxy`},
 	{"experimental-use-aproxy", "yes", `give true or false`},
+	{"aproxy-exclude-addresses", "10.0.0.1, 10.0.0.5-, -10.0.0.5, 10.0.0.5-10.0.0.1", `aproxy-exclude-addresses "10.0.0.5-", "-10.0.0.5", "10.0.0.5-10.0.0.1" are not valid: give addresses, networks and ranges`},
+	{"aproxy-exclude-addresses", "example.com", `aproxy-exclude-addresses "example.com" is not valid`},
+	{"aproxy-exclude-addresses", "10.0.0.1-fd00::1", `is not valid`},
+	{"aproxy-exclude-addresses", "10.0.0.0/33", `is not valid`},
+	{"aproxy-exclude-addresses", "fe80::1%eth0-fe80::2%eth0", `is not valid`},
+	{"aproxy-exclude-addresses", "::ffff:10.0.0.1-::ffff:10.0.0.2", `is not valid`},
+	{"aproxy-exclude-addresses", "1-2-3", `is not valid`},
+	{"aproxy-exclude-addresses", 10.0, `aproxy-exclude-addresses is not valid: it must be a string`},
+	{"aproxy-redirect-ports", "80, http, 65536, -1", `aproxy-redirect-ports "http", "65536", "-1" are not valid: give ports and ranges of ports from 0 to 65535`},
+	{"aproxy-redirect-ports", "443-80", `aproxy-redirect-ports "443-80" is not valid`},
+	{"aproxy-redirect-ports", "80-", `is not valid`},
+	{"aproxy-redirect-ports", "80-90-100", `is not valid`},
+	{"aproxy-redirect-ports", "+80", `is not valid`},
+	{"aproxy-redirect-ports", "{80}", `is not valid`},
 	{"repo-policy-compliance-url", "https://policy", `repo-policy-compliance-url is for runners on OpenStack only: reset it`},
 	{"repo-policy-compliance-token", "t", `repo-policy-compliance-token is for runners on OpenStack only`},
 	{"test-mode", "secure", `test-mode "secure" is not valid`},
@@ -289,9 +305,22 @@ func TestBadSurroundings(t *testing.T) {
 		change func(*Source)
 		want   string
 	}{
-		{"proxy without scheme", func(s *Source) { s.Proxies.HTTP = "proxy:3128" }, `juju-http-proxy of the model "proxy:3128" is not valid: give an http or https URL`},
-		{"proxy with a password", func(s *Source) { s.Proxies.HTTPS = "socks://user:hunter2@proxy" }, `juju-https-proxy of the model is not valid`},
-		{"no-proxy with a line break", func(s *Source) { s.Proxies = Proxies{HTTP: "http://p", NoProxy: "a\nb"} }, `juju-no-proxy of the model "a\nb" is not valid`},
+		{"proxy without scheme", func(s *Source) { s.Proxies.HTTP = secret.New("proxy:3128") }, `juju-http-proxy of the model "proxy:3128" is not valid: give an http or https URL`},
+		{"proxy with a password", func(s *Source) { s.Proxies.HTTPS = secret.New("socks://user:hunter2@proxy") }, `juju-https-proxy of the model is not valid`},
+		{"proxy with a quote in its host", func(s *Source) { s.Proxies.HTTP = secret.New("http://a'b:3128") }, `juju-http-proxy of the model "http://a'b:3128" is not valid`},
+		{"proxy with a fragment", func(s *Source) { s.Proxies.HTTP = secret.New("http://proxy/#x") }, `juju-http-proxy of the model "http://proxy/#x" is not valid`},
+		{"no-proxy with quotes", func(s *Source) {
+			s.Proxies = Proxies{HTTP: secret.New("http://p"), NoProxy: `ok, "a", b#c,d e,f\g,$h`}
+		}, `juju-no-proxy of the model "\"a\"", "b#c", "d e" and 2 more are not valid: give host names and addresses`},
+		{"aproxy behind a bad proxy", func(s *Source) {
+			s.Config["experimental-use-aproxy"] = true
+			s.Proxies.HTTP = secret.New("proxy:3128")
+		}, `juju-http-proxy of the model "proxy:3128" is not valid`},
+		{"aproxy with a password", func(s *Source) {
+			s.Config["experimental-use-aproxy"] = true
+			s.Proxies.HTTP = secret.New("http://user:hunter2@proxy")
+		}, `experimental-use-aproxy "true" is not valid: aproxy can't log in at a proxy: give one without user name and password in juju-http-proxy`},
+		{"no-proxy with a line break", func(s *Source) { s.Proxies = Proxies{HTTP: secret.New("http://p"), NoProxy: "a\nb"} }, `juju-no-proxy of the model "a\nb" is not valid`},
 		{"architecture", func(s *Source) { s.Machine = "riscv64" }, `architecture of the machine "riscv64" is not valid: deploy to a machine with amd64 or arm64`},
 		{"no unit", func(s *Source) { s.Unit = "" }, `JUJU_UNIT_NAME "" is not valid`},
 		{"unit with a slash too many", func(s *Source) { s.Unit = "a/../../etc/0" }, `JUJU_UNIT_NAME`},

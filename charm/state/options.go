@@ -27,6 +27,8 @@ const (
 	optionDenylist          = "denylist"
 	optionDockerhubMirror   = "dockerhub-mirror"
 	optionUseAproxy         = "experimental-use-aproxy"
+	optionAproxyExclude     = "aproxy-exclude-addresses"
+	optionAproxyPorts       = "aproxy-redirect-ports"
 	optionClouds            = "openstack-clouds-yaml"
 	optionFlavor            = "openstack-flavor"
 	optionNetwork           = "openstack-network"
@@ -62,6 +64,10 @@ func defaultOf(option string) any {
 		return "10GiB"
 	case optionUseAproxy:
 		return false
+	case optionAproxyExclude:
+		return "10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16"
+	case optionAproxyPorts:
+		return "80, 443"
 	case optionImageBuildUnit:
 		return -1
 	}
@@ -116,6 +122,23 @@ func (r *reader) text(option string) string {
 		return fallback
 	}
 	return text
+}
+
+// list returns the entries of a string option that are separated by commas,
+// without space around them. Unlike other options, one that is set to nothing is
+// an empty list, not the default.
+func (r *reader) list(option string) []string {
+	text := r.text(option)
+	if value, ok := r.config[option].(string); ok {
+		text = value
+	}
+	var entries []string
+	for entry := range strings.SplitSeq(text, ",") {
+		if entry = strings.TrimSpace(entry); entry != "" {
+			entries = append(entries, entry)
+		}
+	}
+	return entries
 }
 
 // integer returns an int option that must lie between least and most.

@@ -11,8 +11,8 @@ import (
 // CharmState is everything that a unit was asked for, checked and complete.
 // It is a value: nobody changes one, a new configuration makes a new one.
 //
-// It holds secrets. Token prints as [redacted]; the URLs in Proxies may carry a
-// password, so they are never logged.
+// It holds secrets: Token, and the URLs in Proxies, which may carry a password.
+// They print as [redacted].
 type CharmState struct {
 	// Owner is the unit, and so the owner of all runners made from this state.
 	Owner runner.Owner
@@ -53,9 +53,9 @@ type CharmState struct {
 	DockerhubMirror string
 	// Proxies are the model's proxies.
 	Proxies Proxies
-	// UseAproxy makes runners send their traffic to the proxy transparently
-	// rather than by environment variables. Proxies is not empty then.
-	UseAproxy bool
+	// Aproxy makes runners send their traffic to the proxy transparently rather
+	// than by environment variables.
+	Aproxy Aproxy
 	// DebugHosts are the servers for debugging sessions, in order of address
 	// and port.
 	DebugHosts []DebugHost
