@@ -88,7 +88,7 @@ type webServer struct {
 
 const testApplication = `#!/bin/bash
 cd "$(dirname "$0")"
-set -a; . ./.env; set +a
+while IFS= read -r line; do export "${line%%=*}=${line#*=}"; done < .env
 [ "$ACTIONS_RUNNER_INPUT_JITCONFIG" = test-jit ] || exit 1
 echo Listening for Jobs
 eval "$(curl -fsS URL/next/$(hostname))"

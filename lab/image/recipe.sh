@@ -7,7 +7,7 @@ rootfs=$1
 mirror=$2
 
 debootstrap --variant=minbase \
-    --include=systemd,systemd-sysv,dbus,udev,iproute2,procps,sudo,jq,curl,ca-certificates,netbase \
+    --include=systemd,systemd-sysv,dbus,udev,iproute2,procps,sudo,jq,curl,ca-certificates,netbase,nftables \
     bookworm "$rootfs" "$mirror"
 
 # Debootstrap's --include can't resolve what cloud-init depends on.
