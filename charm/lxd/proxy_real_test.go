@@ -157,11 +157,11 @@ func furnished(t *testing.T, cloud *Cloud, devices map[string]string) {
 		t.Fatal(err)
 	}
 	defer cancel()
-	profile := cloud.profile()
+	profile := cloud.profile(false)
 	for path, source := range devices {
 		profile.Devices[strings.Trim(strings.ReplaceAll(path, "/", "-"), "-")] = map[string]string{"type": "disk", "source": source, "path": path}
 	}
-	if err := server.change(http.MethodPut, apiPath("profiles", cloud.profileName()), profile, ""); err != nil {
+	if err := server.change(http.MethodPut, apiPath("profiles", cloud.profileName(false)), profile, ""); err != nil {
 		t.Fatal(err)
 	}
 }
