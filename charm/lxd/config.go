@@ -37,9 +37,15 @@ const (
 	callDeadline     = 30 * time.Second
 	createDeadline   = 5 * time.Minute
 	watchdogMargin   = 5 * time.Minute
-	containerBoot    = 3 * time.Minute
-	virtualBoot      = 10 * time.Minute
 	neverStartedTime = 30 * time.Second
+)
+
+// How long a new runner may take to come online. An image need not have the
+// runner application: its 200 MB are downloaded then, for which both leave 5
+// minutes.
+const (
+	containerBoot = 8 * time.Minute
+	virtualBoot   = 10 * time.Minute
 )
 
 // Config is all that a Cloud must be told.
@@ -89,6 +95,8 @@ type Config struct {
 type Cloud struct {
 	config Config
 	log    *logrus.Entry
+	// power is since when instances are off.
+	power powerLog
 	// plain is set once it was said that exchange folders are plain ones.
 	plain atomic.Bool
 }

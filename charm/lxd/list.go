@@ -58,6 +58,7 @@ func (c *Cloud) List(ctx context.Context) ([]runner.Instance, error) {
 			c.log.WithError(unseen).Warn("which runners are at work can't be seen")
 		}
 	}
+	c.power.keepOnly(stopped(own))
 	for _, instance := range own {
 		seen := sight{worker: working[instance.Name], blind: unseen != nil}
 		result = append(result, c.observe(instance, activities[instance.Name], seen))
@@ -103,6 +104,9 @@ func (c *Cloud) observe(instance api.Instance, activity activity, seen sight) ru
 	seen.left = left
 	result := describe(instance)
 	result.Status = status(instance, activity, time.Now())
+	if c.mayComeBack(instance, result.Status, left, time.Now()) {
+		result.Status = runner.StatusCreating
+	}
 	result.TookJob = left[cloudinit.PreJobMetricsFile] || left[cloudinit.PreJobDoneFile] || seen.worker
 	result.PreJobDone = left[cloudinit.PreJobDoneFile]
 	result.Completed = left[cloudinit.RunCompletedFile]

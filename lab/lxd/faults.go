@@ -40,7 +40,7 @@ const (
 	NoKVM         Kind = "no-kvm"
 	NoAgent       Kind = "no-agent"
 	LateAgent     Kind = "late-agent"
-	Impatient     Kind = "impatient"
+	MountFails    Kind = "mount-fails"
 	OddStatus     Kind = "odd-status"
 )
 
@@ -69,9 +69,9 @@ var kinds = map[Kind]string{
 	LongPreJob:    "the pre-job script takes --for",
 	PowerOffHangs: "a guest does not power off at its end",
 	NoKVM:         "LXD can't run virtual machines",
-	NoAgent:       "the agent of a virtual machine never comes up",
-	LateAgent:     "the agent of a virtual machine comes up, and mounts the exchange folder, --for after power-on",
-	Impatient:     "a virtual machine gives up after --for, not after 5 minutes, when its exchange folder is not mounted",
+	NoAgent:       "the agent of a virtual machine never comes up, so that cloud-init gets nothing",
+	LateAgent:     "the agent of a virtual machine comes up --for after power-on",
+	MountFails:    "the exchange folder is not mounted in a virtual machine, whose runner gives up --for later",
 	OddStatus:     "an instance that runs shows the status --message: Error, Ready or Frozen",
 }
 

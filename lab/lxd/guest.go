@@ -42,9 +42,9 @@ type guest struct {
 	name     string
 	userData string
 	// agent is set once a virtual machine's lxd-agent is up; it is guarded by
-	// the server's mu. mounted is closed then.
+	// the server's mu. agentUp is closed then.
 	agent   bool
-	mounted chan struct{}
+	agentUp chan struct{}
 	// booted is closed once the guest has booted.
 	booted chan struct{}
 	// exchange is the host's side of the exchange folder; "": there is none.
@@ -64,7 +64,7 @@ type guest struct {
 func (s *Server) boot(i *instance) *guest {
 	g := &guest{
 		server: s, instance: i, name: i.Name, userData: i.expandedConfig(s)["cloud-init.user-data"],
-		mounted: make(chan struct{}), booted: make(chan struct{}),
+		agentUp: make(chan struct{}), booted: make(chan struct{}),
 	}
 	for _, device := range i.expandedDevices(s) {
 		if device["type"] == "disk" && device["path"] == cloudinit.ExchangeDir {
@@ -95,6 +95,9 @@ func (g *guest) live() {
 		return
 	}
 	close(g.booted)
+	if g.awaitAgent() != nil {
+		return
+	}
 	jit := writtenFile(g.userData, cloudinit.JITPath)
 	if jit == "" {
 		<-g.ctx.Done() // no runner: somebody's machine
@@ -121,7 +124,7 @@ func (g *guest) serve(jit string) int {
 		g.server.changed(g.instance)
 	}
 	g.server.mu.Unlock()
-	mounted := g.awaitExchange()
+	mounted := g.hasExchange()
 	if again {
 		g.log("github-runner: this machine has served already")
 		return 1

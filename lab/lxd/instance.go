@@ -28,6 +28,8 @@ type instance struct {
 	Profiles    []string
 	// Files is what was written to the root disk, by path.
 	Files map[string]string
+	// Seeded is set once cloud-init of a virtual machine has its user-data.
+	Seeded bool
 
 	running bool
 	// busy is the operation that is under way: "create", "start", "stop", …

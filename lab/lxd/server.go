@@ -43,8 +43,11 @@ type Timing struct {
 	Boot time.Duration
 	// Firmware is what a virtual machine takes longer to boot than a container.
 	Firmware time.Duration
-	// Agent is the time from power-on until the agent of a virtual machine is up.
+	// Agent is the time from each power-on until the agent of a virtual machine
+	// is up.
 	Agent time.Duration
+	// Reboot is how long a virtual machine is off when it reboots.
+	Reboot time.Duration
 	// PowerOff is the time that a guest takes to power off.
 	PowerOff time.Duration
 }
@@ -56,7 +59,8 @@ func Quick() Timing {
 		Start:    10 * time.Millisecond,
 		Boot:     30 * time.Millisecond,
 		Firmware: 30 * time.Millisecond,
-		Agent:    80 * time.Millisecond,
+		Agent:    50 * time.Millisecond,
+		Reboot:   200 * time.Millisecond,
 		PowerOff: 5 * time.Millisecond,
 	}
 }

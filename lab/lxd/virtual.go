@@ -73,8 +73,9 @@ var oddStatuses = map[string]api.StatusCode{
 	"Error": api.Error, "Ready": api.Ready, "Frozen": api.Frozen,
 }
 
-// startAgent brings up the agent of a virtual machine, which mounts the exchange
-// folder.
+// startAgent brings up the agent of a virtual machine. At its first start it
+// hands the user-data to cloud-init and reboots the machine, as it does with
+// Ubuntu's images; LXD shows the machine as stopped meanwhile.
 func (g *guest) startAgent() {
 	faults, wait := g.server.faults, g.server.options.Timing.Agent
 	if faults.take(NoAgent, g.name) != nil {
@@ -86,31 +87,58 @@ func (g *guest) startAgent() {
 	if pause(g.ctx, wait) != nil {
 		return
 	}
-	g.server.mu.Lock()
-	defer g.server.mu.Unlock()
-	g.agent = true
-	close(g.mounted)
+	s, i := g.server, g.instance
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case i.guest != g:
+	case i.Seeded:
+		g.agent = true
+		close(g.agentUp)
+	default:
+		i.Seeded = true
+		i.busy = "restart"
+		s.powerOff(i)
+		s.events.lifecycle("instance-shutdown", "instances/"+i.Name, nil, false)
+		go s.comeBack(i)
+	}
 }
 
-// awaitExchange waits until the exchange folder is mounted, and reports whether
-// it is. Without it nothing that the guest says is heard.
-func (g *guest) awaitExchange() bool {
+// comeBack starts a machine again that reboots.
+func (s *Server) comeBack(i *instance) {
+	ended := pause(s.life, s.options.Timing.Reboot) != nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i.busy = ""
+	if ended || s.instances[i.Name] != i {
+		return
+	}
+	s.powerOn(i)
+	s.events.lifecycle("instance-restarted", "instances/"+i.Name, nil, false)
+}
+
+// awaitAgent waits until the agent is up: without it cloud-init has no user-data.
+func (g *guest) awaitAgent() error {
 	if !g.instance.virtual() {
-		return true
+		return nil
 	}
-	patience := mountPatience
-	if f := g.server.faults.take(Impatient, g.name); f != nil {
-		patience = f.duration(time.Second)
-	}
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
 	select {
-	case <-g.mounted:
-		return true
-	case <-timer.C:
+	case <-g.agentUp:
+		return nil
 	case <-g.ctx.Done():
+		return g.ctx.Err()
+	}
+}
+
+// hasExchange reports whether the exchange folder is mounted. Without it nothing
+// that the guest says is heard.
+func (g *guest) hasExchange() bool {
+	f := g.server.faults.take(MountFails, g.name)
+	if f == nil || !g.instance.virtual() {
+		return true
 	}
 	g.exchange = ""
+	_ = pause(g.ctx, f.duration(mountPatience)) // what follows looks at ctx
 	return false
 }
 

@@ -174,12 +174,12 @@ func TestVirtualMachineAnswersOnlyWhileItsAgentIsUp(t *testing.T) {
 	}
 }
 
-func TestVirtualMachineWithoutAgentLeavesNothing(t *testing.T) {
+func TestVirtualMachineWithoutExchangeLeavesNothing(t *testing.T) {
 	d := startDaemon(t)
 	d.watch()
-	d.fault(Fault{Kind: NoAgent})
-	d.fault(Fault{Kind: Impatient, For: 50 * time.Millisecond})
+	d.fault(Fault{Kind: MountFails, For: 50 * time.Millisecond})
 	session := d.launchVirtual("v1")
+	d.until("instance-restarted v1")
 	d.until("instance-shutdown v1")
 	left, err := os.ReadDir(filepath.Join(d.exchange, "v1"))
 	if err != nil || len(left) != 0 || len(session.online) != 0 {
@@ -194,9 +194,37 @@ func TestVirtualMachineRunsOneJob(t *testing.T) {
 	session.jobs <- runnerapp.Job{ID: 1}
 	d.waitFile("v1", cloudinit.PreJobDoneFile)
 	close(session.end)
+	d.until("instance-restarted v1")
 	d.until("instance-shutdown v1")
 	if status := d.postJob("v1"); status != "normal" {
 		t.Errorf("it ends as %q", status)
+	}
+}
+
+// lxd-agent reboots a machine when it starts for the first time, and LXD calls it
+// stopped until it is back.
+func TestVirtualMachineRebootsAtItsFirstBoot(t *testing.T) {
+	d := startDaemon(t)
+	d.options.Timing.Reboot = time.Hour
+	d.watch()
+	d.launchVirtual("v1")
+	d.until("instance-shutdown v1")
+	if status := d.status("v1"); status != "Stopped" {
+		t.Errorf("while it reboots it is %s", status)
+	}
+	if err := d.wait(d.client.DeleteInstance("v1")); err == nil || !strings.Contains(err.Error(), `busy running a "restart" operation`) {
+		t.Errorf("a machine that reboots was deleted: %v", err)
+	}
+}
+
+// Without its agent a machine never hears what it is for.
+func TestVirtualMachineWithoutAgentIdles(t *testing.T) {
+	d := startDaemon(t)
+	d.fault(Fault{Kind: NoAgent})
+	session := d.launchVirtual("v1")
+	time.Sleep(5 * Quick().Boot)
+	if len(session.online) != 0 || d.status("v1") != "Running" {
+		t.Errorf("it is %s", d.status("v1"))
 	}
 }
 
@@ -206,6 +234,7 @@ func TestVirtualMachineHeedsItsButtonOnceItHasBooted(t *testing.T) {
 	d.watch()
 	d.fault(Fault{Kind: SlowBoot, Name: "slow", For: time.Hour})
 	d.launchVirtual("slow")
+	d.until("instance-restarted slow")
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	operation, err := d.client.UpdateInstanceState("slow", api.InstanceStatePut{Action: "stop", Timeout: -1}, "")
