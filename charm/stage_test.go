@@ -26,6 +26,8 @@ type stage struct {
 	config    map[string]any
 	params    map[string]any
 	storage   string
+	charmDir  string
+	former    *former
 	relations relations
 	about     juju.Relation // what a relation hook is about
 	wanted    state.CharmState
@@ -54,7 +56,7 @@ func (s *stage) call(kind juju.Kind, name string) error {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	c := &Charm{
-		Context:  juju.Context{Kind: kind, Name: name, Unit: "github-runner/0", App: "github-runner", ModelUUID: "0a1b2c3d-0000-4000-8000-000000000000", Relation: s.about},
+		Context:  juju.Context{Kind: kind, Name: name, Unit: "github-runner/0", App: "github-runner", CharmDir: s.charmDir, ModelUUID: "0a1b2c3d-0000-4000-8000-000000000000", Relation: s.about},
 		Model:    s,
 		Operator: s,
 		Machine:  "amd64",
@@ -90,7 +92,11 @@ func (s *stage) assemble(wanted state.CharmState, m Materials) (Fleet, error) {
 		LogDir:      m.Dir.LogPath,
 		Limits:      limits, Memory: m.Memory, Save: m.Save, Progress: m.Progress, Log: m.Log,
 	})
-	return Fleet{Manager: manager, Host: s, Version: func() string { return "" }, Close: func() {}}, nil
+	fleet := Fleet{Manager: manager, Host: s, Version: func() string { return "" }, Close: func() {}}
+	if s.former != nil {
+		fleet.Former = s.former
+	}
+	return fleet, nil
 }
 
 // The stage is the unit's host, too.
