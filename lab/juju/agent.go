@@ -2,6 +2,7 @@ package juju
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -172,7 +173,7 @@ func (g *agent) setAgent(s *Server, current, message string) {
 
 // runHook runs one hook, if the charm has it.
 func (g *agent) runHook(ctx context.Context, s *Server, o operation) {
-	err := g.prepare(s, o)
+	err := errors.Join(g.prepare(s, o), g.makeStorage(ctx, s, o))
 	if err == nil {
 		if path := g.program(s, filepath.Join("hooks", o.Hook)); path != "" {
 			var outcome outcome
@@ -197,6 +198,9 @@ func (g *agent) runHook(ctx context.Context, s *Server, o operation) {
 	if o.Relation != nil {
 		g.model.commit(*o.Relation, g.unit)
 		s.nudge(g.model)
+	}
+	if o.detaches() {
+		g.letGo(s, o.Storage)
 	}
 	if o.Hook == "start" {
 		g.unit.Started = true

@@ -126,6 +126,11 @@ func commands() map[string]command {
 	return map[string]command{
 		"add-model":          {"NAME", cmdAddModel},
 		"add-secret":         {"NAME KEY=VALUE…|KEY#file=PATH…", cmdAddSecret},
+		"add-storage":        {"UNIT NAME[=[POOL,]SIZE[,COUNT]]…", cmdAddStorage},
+		"attach-storage":     {"UNIT STORAGE…", cmdAttachStorage},
+		"detach-storage":     {"STORAGE…", cmdDetachStorage},
+		"remove-storage":     {"STORAGE…", cmdRemoveStorage},
+		"storage":            {"[--format tabular|json|yaml]", cmdStorage},
 		"add-unit":           {"APP [-n N] [--attach-storage …]", cmdAddUnit},
 		"config":             {"APP [KEY] [KEY=VALUE|KEY=@FILE…] [--reset KEY,…] [--file FILE]", cmdConfig},
 		"debug-log":          {"[--replay] [--tail|--no-tail] [-n LINES] [--level L] [--include UNIT]", cmdDebugLog},

@@ -8,7 +8,6 @@ import (
 	"os"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -55,6 +54,7 @@ func cmdDeploy(i *invocation) func(context.Context) error {
 		if err != nil {
 			return err
 		}
+		i.sayPlain(wanted)
 		var made []*unit
 		err = i.locked(func(m *model) error {
 			made, err = i.server.deploy(m, a, d.units, wanted)
@@ -107,7 +107,7 @@ func (i *invocation) findCharm(arg string) (file string, c charm, err error) {
 }
 
 // deploy adds an application to the model. The lock is held.
-func (s *Server) deploy(m *model, a *application, units int, wanted map[string]int) ([]*unit, error) {
+func (s *Server) deploy(m *model, a *application, units int, wanted map[string]wish) ([]*unit, error) {
 	if m.Applications[a.Name] != nil {
 		return nil, fmt.Errorf("cannot add application %q: application already exists", a.Name)
 	}
@@ -117,19 +117,15 @@ func (s *Server) deploy(m *model, a *application, units int, wanted map[string]i
 	m.Applications[a.Name] = a
 	m.addPeers(a)
 	defer s.update()
-	return s.addUnits(m, a, units, wanted)
+	return s.addUnits(m, a, units, wanted), nil
 }
 
-func (s *Server) addUnits(m *model, a *application, units int, wanted map[string]int) ([]*unit, error) {
+func (s *Server) addUnits(m *model, a *application, units int, wanted map[string]wish) []*unit {
 	var made []*unit
 	for range units {
-		u, err := s.addUnit(m, a, wanted)
-		if err != nil {
-			return nil, err
-		}
-		made = append(made, u)
+		made = append(made, s.addUnit(m, a, wanted))
 	}
-	return made, nil
+	return made
 }
 
 // settings reads --config: "key=value", "key=@file", or the name of a YAML file
@@ -176,33 +172,6 @@ func (c charm) settingsFile(path, app string) (map[string]any, error) {
 	return settings, nil
 }
 
-// wantedStorage reads --storage NAME[=[POOL,]SIZE[,COUNT]]; a storage that the
-// charm requires is there without it.
-func (c charm) wantedStorage(directives list) (map[string]int, error) {
-	wanted := map[string]int{}
-	for name, spec := range c.Storage {
-		wanted[name] = spec.Min
-	}
-	for _, directive := range directives {
-		name, text, _ := strings.Cut(directive, "=")
-		spec, ok := c.Storage[name]
-		if !ok {
-			return nil, fmt.Errorf("charm %q has no store called %q", c.Name, name)
-		}
-		count := max(spec.Min, 1)
-		for part := range strings.SplitSeq(text, ",") {
-			if n, err := strconv.Atoi(part); err == nil {
-				count = n
-			}
-		}
-		if count < spec.Min || spec.Max >= 0 && count > spec.Max {
-			return nil, fmt.Errorf("charm %q store %q: %d instances requested, %d to %d are allowed", c.Name, name, count, spec.Min, spec.Max)
-		}
-		wanted[name] = count
-	}
-	return wanted, nil
-}
-
 func cmdAddUnit(i *invocation) func(context.Context) error {
 	units := 1
 	i.flags.IntVar(&units, "n", 1, "")
@@ -230,12 +199,12 @@ func cmdAddUnit(i *invocation) func(context.Context) error {
 				clear(wanted)
 				for id := range u.Storage {
 					name, _, _ := strings.Cut(id, "/")
-					wanted[name]++
+					wanted[name] = wish{wanted[name].count + 1, u.Storage[id].Size}
 				}
 			}
 			defer i.server.update()
-			made, err = i.server.addUnits(m, a, units, wanted)
-			return err
+			made = i.server.addUnits(m, a, units, wanted)
+			return nil
 		})
 		if err != nil {
 			return err

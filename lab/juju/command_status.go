@@ -154,7 +154,7 @@ func (m *model) statusTree(args []string) map[string]any {
 			"dns-name":    machineAddress, "ip-addresses": []string{machineAddress}, "instance-id": "manual:",
 		}},
 		"applications": apps,
-		"storage":      map[string]any{},
+		"storage":      m.storageTree(),
 		"controller":   map[string]any{"timestamp": time.Now().Format("15:04:05Z07:00")},
 	}
 }

@@ -294,18 +294,6 @@ func TestSecrets(t *testing.T) {
 	}
 }
 
-func TestStorage(t *testing.T) {
-	l := newLab(t)
-	l.pack("a.charm", probe{
-		"metadata.yaml":               peerMetadata,
-		"hooks/data-storage-attached": `echo "$JUJU_STORAGE_ID $JUJU_STORAGE_KIND" > $OUT/storage; storage-list data --format=json >> $OUT/storage; storage-list no --format=json >> $OUT/storage; [ "$(storage-get -s data/0 location)" = "$JUJU_STORAGE_LOCATION" ] && [ -d "$JUJU_STORAGE_LOCATION" ] && echo same >> $OUT/storage` + "\n",
-	})
-	l.juju("deploy", "./a.charm", "without")
-	l.wantNotes("storage", "")
-	l.juju("deploy", "./a.charm", "with", "--storage", "data=lab,10G")
-	l.wantNotes("storage", "data/0 filesystem\n[\"data/0\"]\n[]\nsame\n")
-}
-
 func TestTwoModels(t *testing.T) {
 	l := newLab(t)
 	l.pack("a.charm", probe{"hooks/update-status": "echo $JUJU_MODEL_NAME $JUJU_MODEL_UUID $JUJU_CHARM_HTTP_PROXY $PWD\n"})

@@ -287,7 +287,7 @@ func TestDispatchHidesHooks(t *testing.T) {
 
 func TestUnknownTool(t *testing.T) {
 	l := newLab(t)
-	l.pack("a.charm", probe{"hooks/install": "goal-state; echo $? > $OUT/code; config-get a b; echo $? >> $OUT/code; status-set error x; echo $? >> $OUT/code; storage-get -s no/0; echo $? >> $OUT/code; secret-get secret:no; echo $? >> $OUT/code\n"})
+	l.pack("a.charm", probe{"hooks/install": "credential-get; echo $? > $OUT/code; config-get a b; echo $? >> $OUT/code; status-set error x; echo $? >> $OUT/code; storage-get -s no/0; echo $? >> $OUT/code; secret-get secret:no; echo $? >> $OUT/code\n"})
 	l.juju("deploy", "./a.charm")
 	l.wantNotes("code", "127\n2\n2\n2\n1\n")
 }

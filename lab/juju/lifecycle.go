@@ -55,8 +55,8 @@ func (s *Server) takeCharm(path string) (kept string, c charm, err error) {
 }
 
 // addUnit makes a unit with its storage, and starts its agent, which unpacks the
-// charm. wanted has the count of each storage. The lock is held.
-func (s *Server) addUnit(m *model, a *application, wanted map[string]int) (*unit, error) {
+// charm. wanted has the storages. The lock is held.
+func (s *Server) addUnit(m *model, a *application, wanted map[string]wish) *unit {
 	number := m.Units[a.Name]
 	u := &unit{
 		Name:    a.Name + "/" + strconv.Itoa(number),
@@ -69,11 +69,9 @@ func (s *Server) addUnit(m *model, a *application, wanted map[string]int) (*unit
 
 		Relations: map[int]*membership{},
 	}
-	for name, count := range wanted {
-		for range count {
-			if err := s.addStorage(m, a, u, name); err != nil {
-				return nil, err
-			}
+	for name, w := range wanted {
+		for range w.count {
+			s.addStorage(m, a, u, name, w.size)
 		}
 	}
 	m.Units[a.Name]++
@@ -90,7 +88,7 @@ func (s *Server) addUnit(m *model, a *application, wanted map[string]int) (*unit
 	u.Pending = append(u.Pending, newOperation("config-changed"), newOperation("start"))
 	u.Pending[0].Unpack = true
 	s.startAgent(m, a, u)
-	return u, nil
+	return u
 }
 
 // queue adds hooks for a unit to run. The lock is held.
@@ -98,27 +96,6 @@ func (s *Server) queue(u *unit, operations ...operation) {
 	u.Pending = append(u.Pending, operations...)
 	if g := s.agents[u]; g != nil {
 		g.nudge()
-	}
-}
-
-// addStorage makes one storage of a unit: a folder. The lock is held.
-func (s *Server) addStorage(m *model, a *application, u *unit, name string) error {
-	id := name + "/" + strconv.Itoa(m.Storages)
-	location := s.path("models", m.Name, "storage", strings.ReplaceAll(id, "/", "-"))
-	if err := os.MkdirAll(location, 0o755); err != nil {
-		return fmt.Errorf("cannot make storage %s: %w", id, err)
-	}
-	m.Storages++
-	u.Storage[id] = storage{Kind: a.Charm.Storage[name].Type, Location: location}
-	s.queue(u, newOperation(name+"-storage-attached", u.storageVariables(id)...))
-	return nil
-}
-
-func (u *unit) storageVariables(id string) []string {
-	return []string{
-		"JUJU_STORAGE_ID=" + id,
-		"JUJU_STORAGE_LOCATION=" + u.Storage[id].Location,
-		"JUJU_STORAGE_KIND=" + u.Storage[id].Kind,
 	}
 }
 
@@ -183,8 +160,7 @@ func farewell(m *model, a *application, u *unit) []operation {
 	}
 	var hooks []operation
 	for id := range u.Storage {
-		name, _, _ := strings.Cut(id, "/")
-		hooks = append(hooks, newOperation(name+"-storage-detaching", u.storageVariables(id)...))
+		hooks = append(hooks, u.storageOperation(id, "detaching"))
 	}
 	return append(hooks, newOperation("stop"), newOperation("remove"))
 }
@@ -196,7 +172,7 @@ func (s *Server) removeUnit(g *agent) {
 	defer s.update()
 	problems := []error{os.RemoveAll(s.agentDir(g.model, g.unit))}
 	for _, attached := range g.unit.Storage {
-		problems = append(problems, os.RemoveAll(attached.Location))
+		problems = append(problems, attached.destroy())
 	}
 	if err := errors.Join(problems...); err != nil {
 		s.logFile.write(g.unit.tag(), "ERROR", "juju.worker.uniter", fmt.Sprintf("cannot remove the unit's files: %v", err))

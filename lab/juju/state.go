@@ -32,10 +32,12 @@ type model struct {
 	Applications map[string]*application `json:"applications"`
 	Secrets      map[string]*userSecret  `json:"secrets"`
 	// Units and Storages count what there ever was: numbers are not used again.
-	Units        map[string]int    `json:"units"`
-	Storages     int               `json:"storages"`
-	LastRelation int               `json:"last-relation"`
-	Relations    map[int]*relation `json:"relations"`
+	Units    map[string]int `json:"units"`
+	Storages int            `json:"storages"`
+	// Detached are the storages that no unit has.
+	Detached     map[string]storage `json:"detached,omitempty"`
+	LastRelation int                `json:"last-relation"`
+	Relations    map[int]*relation  `json:"relations"`
 }
 
 type application struct {
@@ -85,17 +87,14 @@ type status struct {
 	Since   time.Time `json:"since"`
 }
 
-type storage struct {
-	Kind     string `json:"kind"`
-	Location string `json:"location"`
-}
-
 // operation is one hook that is to run.
 type operation struct {
 	ID   string `json:"id"`
 	Hook string `json:"hook"`
 	// Unpack: the application's charm is unpacked before.
 	Unpack bool `json:"unpack,omitempty"`
+	// Storage is the id of the storage that the hook tells of.
+	Storage string `json:"storage,omitempty"`
 	// Variables are the environment variables of this kind of hook.
 	Variables []string `json:"variables,omitempty"`
 	// Relation is set for relation hooks.

@@ -39,6 +39,7 @@ var hookTools = map[string]hookTool{
 	"action-set":              toolActionSet,
 	"application-version-set": toolApplicationVersionSet,
 	"config-get":              toolConfigGet,
+	"goal-state":              toolGoalState,
 	"is-leader":               toolIsLeader,
 	"juju-log":                toolJujuLog,
 	"relation-get":            toolRelationGet,

@@ -7,6 +7,21 @@ import (
 	"strings"
 )
 
+func toolGoalState(c *toolCall) func() error {
+	c.format = c.flags.String("format", "yaml", "")
+	return func() error {
+		units := map[string]any{}
+		for _, u := range c.hc.app.sortedUnits() {
+			shown := u.shown()
+			if u.Dying {
+				shown.Current = "dying"
+			}
+			units[u.Name] = map[string]string{"status": shown.Current, "since": shown.Since.UTC().Format("2006-01-02 15:04:05Z")}
+		}
+		return c.print(map[string]any{"units": units})
+	}
+}
+
 func toolStorageList(c *toolCall) func() error {
 	c.formatted()
 	return func() error {
