@@ -41,10 +41,6 @@ func TestMain(m *testing.M) {
 }
 
 func testMain(m *testing.M) int {
-	if err := noteSources(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
 	if os.Getenv(binEnv) == "" {
 		bin, err := os.MkdirTemp("", "acceptance-bin-")
 		if err == nil {
@@ -60,7 +56,8 @@ func testMain(m *testing.M) int {
 }
 
 // noteSources looks at every source, so that the go command knows what this test
-// depends on, and does not take the result of an earlier run for one of now.
+// depends on, and does not take the result of an earlier run for one of now. It
+// sees what a test looks at, not what TestMain does before the first one.
 func noteSources() error {
 	return filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
 		switch {
@@ -144,6 +141,9 @@ func isTagged(t *testing.T, path string) bool {
 
 func run(t *testing.T, on stage, files []string) {
 	t.Helper()
+	if err := noteSources(); err != nil {
+		t.Fatal(err)
+	}
 	bin, err := filepath.Abs(os.Getenv(binEnv))
 	if err != nil {
 		t.Fatal(err)
