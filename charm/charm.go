@@ -26,6 +26,8 @@ type Model interface {
 	// StorageLocation where one is mounted.
 	StorageIDs(ctx context.Context, name string) ([]string, error)
 	StorageLocation(ctx context.Context, id string) (string, error)
+	// Dying reports whether the unit is being removed.
+	Dying(ctx context.Context, unit string) (bool, error)
 	// RelationIDs returns the ids of the relations at an endpoint,
 	// RelationUnits the remote units of one, and RelationUnitData what a unit
 	// wrote into it: a juju.AnswerError where that can't be used.

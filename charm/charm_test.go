@@ -135,20 +135,6 @@ func TestNothingIsMadeForAUnitThatStops(t *testing.T) {
 	s.expectNothingLeft()
 }
 
-func TestStorageThatIsNotUsedMayGo(t *testing.T) {
-	s := newStage(t)
-	s.storage = t.TempDir()
-	s.config["runner-storage"] = "memory"
-	s.hook("config-changed")
-	s.hook("runner-storage-detaching")
-	s.expectMachines(2)
-
-	s.config["runner-storage"] = "juju-storage"
-	s.hook("config-changed")
-	s.hook("runner-storage-detaching")
-	s.expectMachines(0)
-}
-
 // An action may come between the change of an option and its hook.
 func TestTokenOfAFormerPathIsKept(t *testing.T) {
 	for _, first := range []string{"flush-runners", ""} {

@@ -9,7 +9,6 @@ import (
 
 	"github-runner/charm/juju"
 	"github-runner/charm/runner"
-	"github-runner/charm/state"
 	"github-runner/charm/unitdir"
 )
 
@@ -84,6 +83,9 @@ func (s *session) showOutcome(ctx context.Context, result runner.Result, err err
 	}
 	look := statusOf(result, err)
 	notes := s.wanted.Warnings
+	if s.detaching {
+		notes = append([]string{"storage " + s.past.Detaching + " is being detached"}, notes...)
+	}
 	if left := s.former.String(); left != "" {
 		notes = append([]string{"taking over: " + left}, notes...)
 	}
@@ -140,32 +142,6 @@ func (s *session) showVersion(ctx context.Context, fleet Fleet) {
 	if err := s.Operator.SetApplicationVersion(ctx, version); err != nil {
 		s.Log.WithError(err).Debug("the version of the runner application could not be shown")
 	}
-}
-
-// storageAttached takes the storage into use with the next runner.
-func (c *Charm) storageAttached(ctx context.Context) error {
-	return c.with(ctx, func(s *session) error {
-		if len(s.past.Applied) == 0 {
-			return nil // before install: the hooks to come will find it
-		}
-		_, err := s.reconcile(ctx)
-		return err
-	})
-}
-
-// storageDetaching empties the storage: Juju takes it away after this hook,
-// whatever runs on it.
-func (c *Charm) storageDetaching(ctx context.Context) error {
-	return c.with(ctx, func(s *session) error {
-		if s.wanted.Storage != state.JujuStorage {
-			return nil // nothing of ours is on it
-		}
-		s.progress(ctx)("removing the runners from the storage that is being detached")
-		if err := s.retire(ctx); err != nil {
-			return err
-		}
-		return s.show(ctx, appearance{juju.Waiting, "the storage was detached; the next hook starts runners elsewhere"})
-	})
 }
 
 // stop removes everything of the unit but its logs.

@@ -17,9 +17,6 @@ import (
 	"github-runner/charm/unitdir"
 )
 
-// storageName is the storage in metadata.yaml that runners' disks may live on.
-const storageName = "runner"
-
 // session is one call's hold on the unit: its folder, its lock, what it
 // remembers and what it was asked for.
 type session struct {
@@ -36,6 +33,8 @@ type session struct {
 	problems error
 	// inForce is false when there is no state to work with at all.
 	inForce bool
+	// detaching is set while the unit has a storage that Juju wants back.
+	detaching bool
 	// former are the runners of the charm that the unit was refreshed from.
 	former takeover.Runners
 }
@@ -201,15 +200,6 @@ func (s *session) fleet(ctx context.Context) (Fleet, error) {
 	})
 }
 
-// storage returns where Juju attached the unit's storage, if it did.
-func (s *session) storage(ctx context.Context) (string, error) {
-	ids, err := s.Model.StorageIDs(ctx, storageName)
-	if err != nil || len(ids) == 0 {
-		return "", err
-	}
-	return s.Model.StorageLocation(ctx, ids[0])
-}
-
 func (s *session) memory() (runner.Memory, error) {
 	memory := runner.Memory{Seen: s.past.Seen}
 	for _, former := range s.past.FormerScopes {
@@ -253,10 +243,14 @@ func (s *session) saveMemory(memory runner.Memory) error {
 
 // want is what the state in force asks of the manager.
 func (s *session) want() runner.Want {
-	return runner.Want{
+	want := runner.Want{
 		Count:  s.wanted.Count,
 		Scope:  s.wanted.Scope,
 		Group:  s.wanted.Group,
 		Labels: s.wanted.Labels,
 	}
+	if s.detaching {
+		want.Count = 0
+	}
+	return want
 }

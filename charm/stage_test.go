@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -32,6 +33,7 @@ type stage struct {
 	about     juju.Relation // what a relation hook is about
 	wanted    state.CharmState
 	installed bool
+	dying     bool // the unit is being removed
 	cloud     *slowcloud.Cloud
 	github    *github
 	tokens    map[runner.Scope]secret.Text // the former ones that a fleet got
@@ -56,7 +58,7 @@ func (s *stage) call(kind juju.Kind, name string) error {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	c := &Charm{
-		Context:  juju.Context{Kind: kind, Name: name, Unit: "github-runner/0", App: "github-runner", CharmDir: s.charmDir, ModelUUID: "0a1b2c3d-0000-4000-8000-000000000000", Relation: s.about},
+		Context:  juju.Context{Kind: kind, Name: name, Unit: "github-runner/0", App: "github-runner", CharmDir: s.charmDir, ModelUUID: "0a1b2c3d-0000-4000-8000-000000000000", Relation: s.about, Storage: juju.Storage{ID: "runner/0"}},
 		Model:    s,
 		Operator: s,
 		Machine:  "amd64",
@@ -86,6 +88,7 @@ func (s *stage) assemble(wanted state.CharmState, m Materials) (Fleet, error) {
 	s.tokens, s.wanted = m.FormerTokens, wanted
 	limits := runner.DefaultLimits(2)
 	limits.Settle = 0
+	limits.Drain, limits.Poll = 100*time.Millisecond, 10*time.Millisecond
 	manager := runner.NewManager(runner.Config{
 		Owner: wanted.Owner, Cloud: s.cloud, GitHub: s.github,
 		Application: func(context.Context, runner.Scope) (runner.Application, error) { return runner.Application{}, nil },
@@ -132,6 +135,8 @@ func (s *stage) FailAction(_ context.Context, message string) error {
 	s.failure = message
 	return nil
 }
+
+func (s *stage) Dying(context.Context, string) (bool, error) { return s.dying, nil }
 
 func (s *stage) StorageIDs(context.Context, string) ([]string, error) {
 	if s.storage == "" {

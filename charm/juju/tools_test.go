@@ -159,6 +159,20 @@ func TestToolsAnswers(t *testing.T) {
 		args:   []string{"--format=json", "data"},
 		want:   []string{"data/0"},
 	}, {
+		name:   "a unit that goes",
+		tool:   "goal-state",
+		stdout: `{"units":{"probe/0":{"status":"dying","since":"2026-11-23 12:35:48Z"},"probe/1":{"status":"active","since":"2026-11-23 12:35:48Z"}},"relations":{}}`,
+		call:   func(tools *Tools) (any, error) { return tools.Dying(ctx, "probe/0") },
+		args:   []string{"--format=json"},
+		want:   true,
+	}, {
+		name:   "a unit that stays",
+		tool:   "goal-state",
+		stdout: `{"units":{"probe/0":{"status":"active","since":"2026-11-23 12:35:48Z"}},"relations":{}}`,
+		call:   func(tools *Tools) (any, error) { return tools.Dying(ctx, "probe/0") },
+		args:   []string{"--format=json"},
+		want:   false,
+	}, {
 		name:   "storage location",
 		tool:   "storage-get",
 		stdout: `{"kind":"filesystem","location":"/srv/probe-data"}`,

@@ -118,6 +118,19 @@ func (t *Tools) RelationAppData(ctx context.Context, id, app string) (map[string
 	return data, err
 }
 
+// Dying reports whether a unit of the application is being removed.
+func (t *Tools) Dying(ctx context.Context, unit string) (bool, error) {
+	var answer struct {
+		Units map[string]struct {
+			Status string `json:"status"`
+		} `json:"units"`
+	}
+	if err := t.runJSON(ctx, &answer, "goal-state"); err != nil {
+		return false, err
+	}
+	return answer.Units[unit].Status == "dying", nil
+}
+
 // StorageIDs returns the ids of the attached storage of a name that
 // metadata.yaml declares, such as "runner/0".
 func (t *Tools) StorageIDs(ctx context.Context, name string) ([]string, error) {

@@ -12,6 +12,8 @@ type Limits struct {
 	Reconcile time.Duration
 	// PreJob bounds a flush's wait for pre-job scripts.
 	PreJob time.Duration
+	// Drain bounds the wait for busy runners before what they run on goes.
+	Drain time.Duration
 	// Settle is how long a runner that was deregistered is watched before it
 	// is removed: GitHub has been seen to deregister one that had just taken a
 	// job, whose worker starts within a second or two.
@@ -53,6 +55,7 @@ func DefaultLimits(cpus int) Limits {
 		Poll:              time.Second,
 		Reconcile:         10 * time.Minute,
 		PreJob:            150 * time.Second,
+		Drain:             5 * time.Minute,
 		Settle:            5 * time.Second,
 		Quiet:             90 * time.Second,
 		OfflineGrace:      time.Minute,

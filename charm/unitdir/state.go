@@ -45,6 +45,9 @@ type State struct {
 	FormerCharm json.RawMessage `json:"former-charm,omitempty"`
 	// Stopping is set once the unit is being removed: nothing is created then.
 	Stopping bool `json:"stopping,omitempty"`
+	// Detaching is the id of the storage that Juju wants back: nothing is created
+	// while the unit still has it.
+	Detaching string `json:"detaching,omitempty"`
 }
 
 // Scope is a place of registration at GitHub, of the same shape as the

@@ -1,0 +1,48 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+// drainLook is how many times less often than otherwise the world is looked at
+// while busy runners are waited for: their end is an event of the cloud's.
+const drainLook = 10
+
+// Drain lets every runner go that is not busy, and waits for those that are, but
+// no longer than Limits.Drain. It returns the names of those that are left, with
+// what kept others from going. Nothing is created.
+func (m *Manager) Drain(ctx context.Context, want Want) (left []string, err error) {
+	want.Count = 0
+	waiting, cancel := context.WithTimeout(ctx, m.cfg.Limits.Drain)
+	defer cancel()
+	look := &reconcile{Manager: m}
+	if look.events, err = m.cfg.Cloud.Watch(waiting); err != nil {
+		m.cfg.Log.WithError(err).Debug("no events from the cloud: looking at it again and again instead")
+	}
+	for {
+		result, err := m.Reconcile(ctx, want, false)
+		if left = present(result.View); err == nil && len(left) == 0 || ctx.Err() != nil {
+			return left, err
+		}
+		if m.cfg.Progress != nil {
+			m.cfg.Progress(fmt.Sprintf("waiting for %d runners to end; the action flush-runners with mode=flush-busy ends their jobs", len(left)))
+		}
+		if look.pause(waiting, drainLook*m.cfg.Limits.Poll) != nil {
+			return left, err
+		}
+	}
+}
+
+// present are the names of the runners whose machines are there.
+func present(view View) []string {
+	var names []string
+	for _, r := range view.Runners {
+		if r.Verdict != Foreign {
+			names = append(names, r.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}

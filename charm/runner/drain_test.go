@@ -1,0 +1,39 @@
+package runner_test
+
+import (
+	"testing"
+	"time"
+)
+
+func TestDrainWaitsForTheBusy(t *testing.T) {
+	onEachCloud(t, func(f *fleet) {
+		f.reconcile()
+		busy := f.expectRunning(3)[1]
+		f.takeJob(busy)
+		time.AfterFunc(time.Minute, func() { f.endJob(busy) })
+		if left, err := f.manager.Drain(f.Context(), f.want); err != nil || len(left) > 0 {
+			f.Errorf("Drain leaves %v, %v", left, err)
+		}
+		f.expectRunning(0)
+	})
+}
+
+// It gives up on a job that does not end, and leaves it alone.
+func TestDrainLeavesALongJob(t *testing.T) {
+	onEachCloud(t, func(f *fleet) {
+		f.reconcile()
+		busy := f.expectRunning(3)[0]
+		f.takeJob(busy)
+		began := time.Now()
+		left, err := f.manager.Drain(f.Context(), f.want)
+		if err != nil || len(left) != 1 || left[0] != busy {
+			f.Errorf("Drain leaves %v, %v, want %s", left, err, busy)
+		}
+		if took := time.Since(began); took < 4*time.Minute || took > 7*time.Minute {
+			f.Errorf("Drain gave up after %v", took)
+		}
+		if running := f.expectRunning(1); len(running) == 1 && running[0] != busy {
+			f.Errorf("%v runs, want %s", running, busy)
+		}
+	})
+}

@@ -1,0 +1,98 @@
+package charm
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github-runner/charm/juju"
+	"github-runner/charm/state"
+)
+
+// storageName is the storage in metadata.yaml that runners' disks may live on.
+const storageName = "runner"
+
+// storage returns where Juju attached the unit's storage, if it did.
+func (s *session) storage(ctx context.Context) (string, error) {
+	ids, err := s.Model.StorageIDs(ctx, storageName)
+	if err != nil || len(ids) == 0 {
+		return "", err
+	}
+	s.detaching = slices.Contains(ids, s.past.Detaching) && s.wanted.Storage == state.JujuStorage
+	return s.Model.StorageLocation(ctx, ids[0])
+}
+
+// storageAttached takes the storage into use with the next runner.
+func (c *Charm) storageAttached(ctx context.Context) error {
+	return c.with(ctx, func(s *session) error {
+		if err := s.markDetaching(""); err != nil {
+			return err
+		}
+		if len(s.past.Applied) == 0 {
+			return nil // before install: the hooks to come will find it
+		}
+		_, err := s.reconcile(ctx)
+		return err
+	})
+}
+
+// storageDetaching empties the storage, which Juju takes away once this hook has
+// succeeded, with whatever runs on it. So it does not succeed while a runner is
+// busy, unless the unit is being removed: Juju then tries it again, and runs
+// actions meanwhile.
+func (c *Charm) storageDetaching(ctx context.Context) error {
+	return c.with(ctx, func(s *session) error {
+		if s.wanted.Storage != state.JujuStorage {
+			return nil // nothing of ours is on it
+		}
+		dying, err := s.Model.Dying(ctx, s.owner.Unit)
+		if err != nil {
+			s.Log.WithError(err).Warn("whether the unit is being removed can't be told: busy runners are waited for")
+		}
+		if !dying {
+			if err := s.drain(ctx); err != nil {
+				return err
+			}
+		}
+		s.progress(ctx)("removing what the runners had on the storage that is being detached")
+		if err := s.retire(ctx); err != nil {
+			return err
+		}
+		return s.show(ctx, appearance{juju.Waiting, "the storage was detached; the next hook starts runners elsewhere"})
+	})
+}
+
+// drain lets idle runners go and waits for busy ones to end. Until the storage is
+// gone nothing is created on it, by an action either.
+func (s *session) drain(ctx context.Context) error {
+	if err := s.markDetaching(s.Context.Storage.ID); err != nil {
+		return err
+	}
+	fleet, err := s.appliedFleet(ctx)
+	if err != nil {
+		return err
+	}
+	defer fleet.Close()
+	if fleet.Host != nil && !fleet.Host.Installed() {
+		return nil
+	}
+	s.progress(ctx)("removing idle runners, and waiting for busy ones, before the storage is detached")
+	left, err := fleet.Manager.Drain(ctx, s.want())
+	if len(left) > 0 {
+		return fmt.Errorf("cannot detach the storage while jobs run on it: Juju tries again, or end them by the action flush-runners with mode=flush-busy: %s", strings.Join(left, ", "))
+	}
+	return err
+}
+
+// markDetaching remembers which storage Juju wants back, if any.
+func (s *session) markDetaching(id string) error {
+	if s.past.Detaching == id {
+		return nil
+	}
+	s.past.Detaching = id
+	if err := s.dir.WriteState(s.past); err != nil {
+		return fmt.Errorf("cannot remember which storage is being detached: %w", err)
+	}
+	return nil
+}
