@@ -10,10 +10,15 @@ func TestDrainWaitsForTheBusy(t *testing.T) {
 		f.reconcile()
 		busy := f.expectRunning(3)[1]
 		f.takeJob(busy)
-		time.AfterFunc(time.Minute, func() { f.endJob(busy) })
+		ended := make(chan struct{})
+		time.AfterFunc(time.Minute, func() {
+			defer close(ended)
+			f.endJob(busy)
+		})
 		if left, err := f.manager.Drain(f.Context(), f.want); err != nil || len(left) > 0 {
 			f.Errorf("Drain leaves %v, %v", left, err)
 		}
+		<-ended
 		f.expectRunning(0)
 	})
 }
