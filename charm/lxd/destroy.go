@@ -57,6 +57,10 @@ func (c *Cloud) Destroy(ctx context.Context) error {
 		if err := (ground{c.config.StoragePath}).clear(); err != nil {
 			return err
 		}
+		// Where the unit was the Python charm's, its pool may have had to stay.
+		if err := c.removeFormerPool(server, c.config.StoragePath); err != nil {
+			return err
+		}
 	}
 	if err := os.Remove(c.config.ExchangeDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		c.log.WithError(err).Warn("the folder for exchange with runners holds something else")

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/http"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -37,6 +39,8 @@ var (
 	formerResources = regexp.MustCompile(`^cpu-[0-9]+-mem-[0-9]+[KMGTPE]iB-disk-[0-9]+[KMGTPE]iB$`)
 	// formerSources are where its pool was.
 	formerSources = [...]string{"/storage/juju", "/storage/ram"}
+	// poolFolders are what LXD makes in a folder that is a pool, and a file system.
+	poolFolders = [...]string{"buckets", "containers", "containers-snapshots", "custom", "custom-snapshots", "images", "lost+found", "virtual-machines", "virtual-machines-snapshots"}
 	// formerFilters are what it set on the network device of the default profile.
 	formerFilters = [...]string{"security.ipv4_filtering", "security.ipv6_filtering", "security.mac_filtering", "security.port_isolation"}
 )
@@ -142,7 +146,7 @@ func (c *Cloud) RemoveFormerSetup(ctx context.Context) error {
 	return errors.Join(
 		c.removeFormerACL(server),
 		c.removeFormerProfiles(server),
-		c.removeFormerPool(server),
+		c.removeFormerPool(server, formerSources[:]...),
 	)
 }
 
@@ -245,8 +249,11 @@ func (c *Cloud) removeFormerFilters(server server, profile api.Profile) error {
 }
 
 // removeFormerPool deletes the Python charm's pool unless somebody's instance,
-// volume or profile is on it.
-func (c *Cloud) removeFormerPool(server server) error {
+// volume or profile is on it, or anything else in its folder: LXD would remove all
+// that is there. On the storage that Juju attached that is what this unit's own
+// pool is made on, as long as the unit is there. The pool must have been made on one
+// of the given paths, or below a root there.
+func (c *Cloud) removeFormerPool(server server, paths ...string) error {
 	pool, _, err := server.GetStoragePool(formerPool)
 	if err = classify(err); errors.Is(err, runner.ErrNotFound) {
 		return nil
@@ -254,12 +261,18 @@ func (c *Cloud) removeFormerPool(server server) error {
 	if err != nil {
 		return cannot(err, "read the storage pool %s", formerPool)
 	}
-	known := slices.ContainsFunc(formerSources[:], func(source string) bool { return strings.HasSuffix(pool.Config["source"], source) })
+	source := pool.Config["source"]
+	known := slices.ContainsFunc(paths, func(path string) bool { return strings.HasSuffix(source, path) })
 	if pool.Driver != "dir" || !known {
 		return nil // somebody else's of that name
 	}
-	if inUse(*pool) {
-		c.log.WithField("used-by", pool.UsedBy).Info("the previous charm's storage pool stays: it is in use")
+	entries, err := os.ReadDir(source)
+	if ignoreNoFile(err) != nil {
+		return fmt.Errorf("cannot look at what is on the storage pool %s: %w", formerPool, err)
+	}
+	shared := slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return !slices.Contains(poolFolders[:], entry.Name()) })
+	if shared || inUse(*pool) {
+		c.log.WithField("source", source).Info("the previous charm's storage pool stays: it, or its folder, is in use")
 		return nil
 	}
 	err = ignoreMissing(server.change(http.MethodDelete, apiPath("storage-pools", formerPool), nil, ""))

@@ -1,6 +1,9 @@
 package lxd
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -238,5 +241,30 @@ func TestFormerInstances(t *testing.T) {
 	names, err := client.GetInstanceNames(api.InstanceTypeAny)
 	if err != nil || slices.Contains(names, formerRunner) || len(names) != 5 {
 		t.Errorf("instances are %v, %v", names, err)
+	}
+}
+
+// LXD empties the folder of a pool that it deletes.
+func TestFormerPoolBesideOursStays(t *testing.T) {
+	cloud, client, layout := formerMachine(t)
+	cloud.config.StoragePath = filepath.Join(layout.Root, "storage/juju")
+	own := cloud.ground().base()
+	if err := errors.Join(os.MkdirAll(own, 0o755), os.Mkdir(filepath.Join(cloud.config.StoragePath, "containers"), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	if err := cloud.RemoveFormerSetup(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(remains(t, client), "pool runner") {
+		t.Error("the pool is gone")
+	}
+	if _, err := os.Stat(own); err != nil {
+		t.Errorf("what this unit's pool is made on: %v", err)
+	}
+	if err := cloud.Destroy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if slices.Contains(remains(t, client), "pool runner") {
+		t.Error("the pool is there after the unit")
 	}
 }

@@ -234,6 +234,18 @@ func (s *Server) deletePool(r *http.Request) (answer, error) {
 			return answer{}, err
 		}
 	}
+	if p.Driver == "dir" {
+		// LXD removes all that is there, whoever made it.
+		entries, err := os.ReadDir(p.Config["source"])
+		if err != nil && !os.IsNotExist(err) {
+			return answer{}, err
+		}
+		for _, entry := range entries {
+			if err := os.RemoveAll(filepath.Join(p.Config["source"], entry.Name())); err != nil {
+				return answer{}, err
+			}
+		}
+	}
 	delete(s.pools, p.Name)
 	s.forget(storedPools, p.Name)
 	s.events.lifecycle("storage-pool-deleted", "storage-pools/"+p.Name, nil, true)
