@@ -99,7 +99,7 @@ func (s *session) flush(ctx context.Context, mode runner.FlushMode) error {
 	defer fleet.Close()
 	s.progress(ctx)("flushing runners")
 	flushed, flushErr := fleet.Manager.Flush(ctx, s.wanted.Scope, mode)
-	flushedFormer, formerErr := s.flushFormer(ctx, fleet, mode)
+	flushedFormer, formerErr := s.flushFormer(ctx, fleet, mode, flushErr == nil)
 	want := s.want()
 	want.Count = max(0, want.Count-len(s.former.Names()))
 	result, err := fleet.Manager.Reconcile(ctx, want, false)

@@ -98,10 +98,11 @@ func (s *session) lookAtFormer(ctx context.Context, fleet Fleet) error {
 }
 
 // flushFormer removes another charm's runners as a flush does ours, and returns
-// how many are gone.
-func (s *session) flushFormer(ctx context.Context, fleet Fleet, mode runner.FlushMode) (int, error) {
-	if fleet.Former == nil {
-		return 0, nil
+// how many are gone. Where ours could not be flushed, as without GitHub, it only
+// looks.
+func (s *session) flushFormer(ctx context.Context, fleet Fleet, mode runner.FlushMode, flushed bool) (int, error) {
+	if fleet.Former == nil || !flushed {
+		return 0, s.lookAtFormer(ctx, fleet)
 	}
 	if mode.RemovesBusy() {
 		removed, _, err := fleet.Former.RemoveAll(ctx)

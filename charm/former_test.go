@@ -144,6 +144,13 @@ func TestFormerRunnersInActions(t *testing.T) {
 	if s.results["former-runners"] != "busy-0" || s.results["online"] != "1" {
 		t.Errorf("check-runners: %v", s.results)
 	}
+	s.github.err = fmt.Errorf("GitHub is %w", runner.ErrUnreachable)
+	s.params = map[string]any{"mode": "flush-busy"}
+	s.action("flush-runners")
+	if len(f.runners.Busy) != 1 || s.results["flushed"] != "0" || s.results["former-runners"] != "busy-0" {
+		t.Errorf("a busy flush without GitHub: %v", s.results)
+	}
+	s.github.err = nil
 	s.params = map[string]any{"mode": "flush-idle"}
 	s.action("flush-runners")
 	if s.results["flushed"] != "1" || s.results["former-runners"] != "busy-0" {
