@@ -211,6 +211,33 @@ func TestDockerConfigurationIsMergedIntoTheImages(t *testing.T) {
 	}
 }
 
+// Docker's client warns of a file that it can't use.
+func TestDockerReadsItsClientsConfiguration(t *testing.T) {
+	docker, err := exec.LookPath("docker")
+	if err != nil {
+		t.Skip("SKIPPED: docker is not on this machine")
+	}
+	_, files := render(t, fullMachine())
+	dir := t.TempDir()
+	complaints := func(content string) string {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command(docker, "--config", dir, "context", "ls", "--quiet").CombinedOutput()
+		if err != nil {
+			t.Fatalf("docker: %v: %s", err, out)
+		}
+		return strings.TrimSpace(strings.TrimPrefix(string(out), "default"))
+	}
+	if said := complaints(`{"proxies": {"default": {"httpProxy": 1}}}`); !strings.Contains(said, "httpProxy") {
+		t.Skipf("SKIPPED: this docker says nothing of a bad file: %q", said)
+	}
+	if said := complaints(files[dockerClientPath].Content); said != "" {
+		t.Errorf("docker says of its configuration: %s", said)
+	}
+}
+
 // A job reads in its log that Docker Hub's images come from elsewhere.
 func TestPreJobScriptTellsOfTheMirror(t *testing.T) {
 	machine := fullMachine()

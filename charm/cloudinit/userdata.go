@@ -2,15 +2,10 @@ package cloudinit
 
 import (
 	"bytes"
-	"compress/gzip"
 	"embed"
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
-	"text/template"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -32,7 +27,7 @@ type TooLargeError struct {
 
 // Error says what is too large.
 func (e TooLargeError) Error() string {
-	return fmt.Sprintf("it has %d bytes and at most %d fit; the largest part is %s with %d bytes", e.Size, MaxSize, e.Largest, e.LargestSize)
+	return fmt.Sprintf("user-data of %d bytes is too large, at most %d fit: its largest part is %s with %d bytes", e.Size, MaxSize, e.Largest, e.LargestSize)
 }
 
 // UserData returns the "#cloud-config" document that makes a runner out of a
@@ -105,125 +100,10 @@ func (m Machine) bootCommands() [][]string {
 	)
 }
 
-type file struct {
-	Path        string `yaml:"path"`
-	Permissions string `yaml:"permissions"`
-	Append      bool   `yaml:"append,omitempty"`
-	Encoding    string `yaml:"encoding,omitempty"`
-	Content     string `yaml:"content"`
-}
-
-// longFile is how many bytes a file has at least that is worth compressing.
-const longFile = 512
-
-const compressed = "gz+b64"
-
-// compress makes a long file shorter.
-func (f *file) compress() error {
-	if len(f.Content) < longFile {
-		return nil
-	}
-	var buffer bytes.Buffer
-	writer, err := gzip.NewWriterLevel(&buffer, gzip.BestCompression)
-	if err != nil {
-		return err
-	}
-	if _, err := io.WriteString(writer, f.Content); err != nil {
-		return err
-	}
-	if err := writer.Close(); err != nil {
-		return err
-	}
-	f.Encoding, f.Content = compressed, base64.StdEncoding.EncodeToString(buffer.Bytes())
-	return nil
-}
-
 // variable is one environment variable of the runner and its jobs.
 type variable struct {
 	Name  string
 	Value string
-}
-
-// files are all files that the machine starts with.
-func (m Machine) files() ([]file, error) {
-	values := m.values()
-	templates := template.New("").Funcs(template.FuncMap{"shell": shell, "systemd": systemd, "envLine": envLine, "environmentLine": environmentLine, "lower": strings.ToLower})
-	templates, err := templates.ParseFS(templateFiles, "templates/*.tmpl")
-	if err != nil {
-		return nil, err
-	}
-	files, err := m.dockerFiles()
-	if err != nil {
-		return nil, err
-	}
-	for _, f := range m.rendered() {
-		var content bytes.Buffer
-		if err := templates.ExecuteTemplate(&content, f.Content, values); err != nil {
-			return nil, err
-		}
-		f.Content = content.String()
-		files = append(files, f)
-	}
-	for i := range files {
-		if err := files[i].compress(); err != nil {
-			return nil, err
-		}
-	}
-	// Random, and in base64 already.
-	return append(files, file{Path: JITPath, Permissions: "0600", Content: m.JIT.Reveal()}), nil
-}
-
-// rendered are the files that come from templates; Content is the template's
-// name.
-func (m Machine) rendered() []file {
-	files := []file{
-		{Path: startPath, Permissions: "0700", Content: "start.sh.tmpl"},
-		{Path: endPath, Permissions: "0700", Content: "end.sh.tmpl"},
-		{Path: preJobPath, Permissions: "0755", Content: "pre-job.sh.tmpl"},
-		{Path: envPath, Permissions: "0600", Content: "env.tmpl"},
-		{Path: "/etc/systemd/system/" + serviceName, Permissions: "0644", Content: "service.tmpl"},
-	}
-	if len(m.variables()) > 0 {
-		files = append(files, file{Path: "/etc/environment", Permissions: "0644", Append: true, Content: "environment.tmpl"})
-	}
-	if !m.Proxy.IsZero() {
-		files = append(files, file{Path: "/etc/systemd/system/docker.service.d/http-proxy.conf", Permissions: "0600", Content: "docker.tmpl"})
-	}
-	if !m.Aproxy.IsZero() {
-		files = append(files,
-			file{Path: aproxyPath, Permissions: "0700", Content: "aproxy.sh.tmpl"},
-			file{Path: aproxyRulesPath, Permissions: "0644", Content: "aproxy.nft.tmpl"},
-		)
-	}
-	if m.DockerMirror != "" || !m.Proxy.IsZero() {
-		files = append(files, file{Path: mergePath, Permissions: "0755", Content: "merge-json.py.tmpl"})
-	}
-	return files
-}
-
-// dockerFiles tell Docker's daemon and client of mirror and proxy. They are
-// merged into what the image has.
-func (m Machine) dockerFiles() ([]file, error) {
-	var files []file
-	add := func(path string, value any) error {
-		content, err := json.Marshal(value)
-		files = append(files, file{Path: path, Permissions: "0600", Content: string(content)})
-		return err
-	}
-	if m.DockerMirror != "" {
-		if err := add(dockerDaemonPath, map[string][]string{"registry-mirrors": {m.DockerMirror}}); err != nil {
-			return nil, err
-		}
-	}
-	if m.Proxy.IsZero() {
-		return files, nil
-	}
-	names := map[string]string{"HTTP_PROXY": "httpProxy", "HTTPS_PROXY": "httpsProxy", "NO_PROXY": "noProxy"}
-	proxy := map[string]string{}
-	for _, v := range m.proxyVariables() {
-		proxy[names[v.Name]] = v.Value
-	}
-	return files, add(dockerClientPath, map[string]any{"proxies": map[string]any{"default": proxy}})
 }
 
 // values are what the templates see.

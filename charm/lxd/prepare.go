@@ -70,7 +70,7 @@ func (c *Cloud) checkUserData(template runner.Template) error {
 	_, err := cloudinit.UserData(c.machine(template, birth))
 	var tooLarge cloudinit.TooLargeError
 	if errors.As(err, &tooLarge) {
-		return runner.Trouble{Advice: "shorten " + tooLarge.Largest, Err: err}
+		return runner.Trouble{Advice: "shorten " + tooLarge.Largest, Err: tooLarge}
 	}
 	return err
 }

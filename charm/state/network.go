@@ -130,9 +130,13 @@ func (r *reader) dockerhubMirror() string {
 		return ""
 	}
 	u, ok := parseURL(value, "https")
-	if !ok || u.User != nil || u.Fragment != "" {
-		r.reject(Problem{Option: optionDockerhubMirror, Value: quoteURL(value), Fault: "is not valid", Right: "give an https URL with a host and without a password, such as https://mirror.example.com"})
+	if !ok || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		r.reject(Problem{Option: optionDockerhubMirror, Value: quoteURL(value), Fault: "is not valid", Right: "give an https URL with a host and without a password or query, such as https://mirror.example.com"})
 		return ""
+	}
+	// https://github.com/moby/moby/pull/46594
+	if strings.Trim(u.Path, "/") != "" {
+		r.warnings = append(r.warnings, optionDockerhubMirror+" "+quoteURL(value)+" has a path: Docker before 25.0 does not start with it")
 	}
 	return value
 }

@@ -92,7 +92,7 @@ func fullSource() Source {
 			"vm-memory":                "512MiB",
 			"vm-disk":                  "1TiB",
 			"denylist":                 "10.0.0.0/8, 192.0.2.7,10.0.0.0/255.0.0.0, fd00::/8",
-			"dockerhub-mirror":         "https://mirror.example.com:5000/v2?x=y",
+			"dockerhub-mirror":         "https://mirror.example.com:5000/",
 			"experimental-use-aproxy":  true,
 			"aproxy-exclude-addresses": "192.0.2.10-192.0.2.20, 10.1.2.3/8,192.0.2.7-192.0.2.12,, fd00::/8",
 			"aproxy-redirect-ports":    "443, 80-442",
@@ -131,7 +131,7 @@ func TestNewWithEverything(t *testing.T) {
 		Storage:           MemoryStorage,
 		Arch:              ARM64,
 		Denylist:          []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("fd00::/8")},
-		DockerhubMirror:   "https://mirror.example.com:5000/v2?x=y",
+		DockerhubMirror:   "https://mirror.example.com:5000/",
 		Proxies:           Proxies{HTTP: secret.New("http://proxy:3128"), HTTPS: secret.New("https://user:pa$$@proxy"), NoProxy: "localhost,10.0.0.0/8"},
 		Aproxy:            Aproxy{Proxy: "proxy:3128", Exclude: addrRanges("10.0.0.0-10.255.255.255", "127.0.0.0-127.255.255.255", "169.254.0.0-169.254.255.255", "192.0.2.7-192.0.2.20"), Ports: []PortRange{{80, 443}}},
 		DebugHosts: []DebugHost{
@@ -255,6 +255,8 @@ var badValues = []struct {
 	{"dockerhub-mirror", "http://mirror.example.com", `dockerhub-mirror "http://mirror.example.com" is not valid: give an https URL`},
 	{"dockerhub-mirror", "mirror.example.com", `is not valid`},
 	{"dockerhub-mirror", "https://", `is not valid`},
+	{"dockerhub-mirror", "https://mirror.example.com/?x=y", `dockerhub-mirror "https://mirror.example.com/?x=y" is not valid: give an https URL with a host and without a password or query`},
+	{"dockerhub-mirror", "https://mirror.example.com/#x", `is not valid`},
 	{"dockerhub-mirror", "https://user:hunter2@mirror.example.com", `dockerhub-mirror is not valid: give an https URL`},
 	{"experimental-use-aproxy", true, `experimental-use-aproxy "true" is not valid: set juju-http-proxy`},
 	{"experimental-use-aproxy", "yes", `give true or false`},
@@ -356,6 +358,14 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	for _, surrounding := range []string{"JUJU_UNIT_NAME", "JUJU_MODEL_UUID", "architecture of the machine"} {
 		if !mentioned[surrounding] {
 			t.Errorf("no problem with %s", surrounding)
+		}
+	}
+}
+
+func TestMirrorWithAPathIsWarnedAbout(t *testing.T) {
+	for mirror, want := range map[string]int{"https://mirror.example.com": 0, "https://mirror.example.com/": 0, "https://mirror.example.com/hub": 1} {
+		if s := mustNew(t, sourceWith(map[string]any{"dockerhub-mirror": mirror})); s.DockerhubMirror != mirror || len(s.Warnings) != want {
+			t.Errorf("mirror %s gives %s and warnings %q", mirror, s.DockerhubMirror, s.Warnings)
 		}
 	}
 }
