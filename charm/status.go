@@ -59,6 +59,11 @@ func passing(err error) bool {
 // statusOf says how a reconcile went: blocked where a person must act, waiting
 // where time will do.
 func statusOf(result runner.Result, err error) appearance {
+	online := result.View.Count(runner.Idle, runner.Busy)
+	if starting := result.View.Count(runner.Starting); err == nil && online == 0 && starting > 0 {
+		// The hook could not wait as long as they may take.
+		return appearance{juju.Maintenance, fmt.Sprintf("starting runners %d/%d", online, result.Wanted)}
+	}
 	if err == nil {
 		return steady(result)
 	}

@@ -64,8 +64,15 @@ func (c *Cloud) Collect(ctx context.Context, name, dir string) (runner.Remains, 
 		return remains, fmt.Errorf("cannot keep the logs of %s: %w", name, err)
 	}
 	remains.LastLines = lastLines(diag, console)
+	if remains.LastLines == "" && remains.PreJob == nil && c.config.InstanceType == VirtualMachine {
+		remains.LastLines = silence
+	}
 	return remains, nil
 }
+
+// silence is what it means when a virtual machine leaves nothing: LXD's other ways
+// to look into one need lxd-agent, too.
+const silence = "nothing, as where the image lacks cloud-init or lxd-agent; Ubuntu's have both"
 
 // known passes on what could be read of what a runner left, and logs why nothing
 // could.

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/canonical/lxd/shared/api"
+	"github.com/sirupsen/logrus"
+	logrustest "github.com/sirupsen/logrus/hooks/test"
 
 	"github-runner/charm/cloudinit"
 	"github-runner/charm/runner"
@@ -18,7 +20,10 @@ import (
 // creates one.
 func virtualBirth(t *testing.T, fault emulation.Fault) (*Cloud, server, runner.Birth) {
 	t.Helper()
-	cloud, server, control := emulatedCloud(t, func(c *Config) { c.InstanceType, c.ImageAlias = VirtualMachine, "vm" })
+	cloud, server, control := emulatedCloud(t, func(c *Config) {
+		c.InstanceType, c.ImageAlias = VirtualMachine, "vm"
+		c.Log = logrus.NewEntry(logrus.New())
+	})
 	aliasVirtual(t, server)
 	if _, err := control.AddFault(t.Context(), fault); err != nil {
 		t.Fatal(err)
@@ -134,5 +139,21 @@ func TestMachineWithoutKVMBlocks(t *testing.T) {
 	}
 	if _, err := cloud.Prepare(t.Context(), runner.Want{}); err != nil {
 		t.Errorf("Prepare for no runners: %v", err)
+	}
+}
+
+// Whatever a virtual machine does not say by its exchange folder is not to be had:
+// then the reason is a guess, and no error.
+func TestSilentVirtualMachine(t *testing.T) {
+	cloud, _, birth := virtualBirth(t, emulation.Fault{Kind: emulation.MountFails, For: time.Millisecond})
+	logged := logrustest.NewLocal(cloud.log.Logger)
+	remains, err := cloud.Collect(t.Context(), birth.Name, t.TempDir())
+	if err != nil || remains.LastLines != silence {
+		t.Errorf("it left %+v, %v", remains, err)
+	}
+	for _, entry := range logged.AllEntries() {
+		if entry.Level <= logrus.WarnLevel {
+			t.Errorf("logged: %s", entry.Message)
+		}
 	}
 }

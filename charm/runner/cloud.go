@@ -163,6 +163,7 @@ type Remains struct {
 	PreJob  []byte
 	PostJob []byte
 	// LastLines are the last lines that the runner's application and service
-	// wrote, for a person to read; at most 2 KiB.
+	// wrote, or what it means that they wrote nothing, for a person to read; at
+	// most 2 KiB.
 	LastLines string
 }

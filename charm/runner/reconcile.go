@@ -91,6 +91,7 @@ func (r *reconcile) run(ctx context.Context) error {
 		}
 		if err := r.pause(ctx, pause); err != nil {
 			// Those that are still starting do so without being watched.
+			r.cfg.Log.WithField("starting", r.view.Count(Starting)).Info("runners are still starting: the next reconcile looks at them again")
 			return errors.Join(r.failures...)
 		}
 	}
