@@ -193,6 +193,11 @@ func (g *agent) runHook(ctx context.Context, s *Server, o operation) {
 		g.fail(s, o, err)
 		return
 	}
+	g.complete(s, o)
+}
+
+// complete goes on from a hook, also one that an operator skips. The lock is held.
+func (g *agent) complete(s *Server, o operation) {
 	g.unit.Failed, g.unit.Attempts = "", 0
 	g.unit.Pending = slices.DeleteFunc(g.unit.Pending, func(p operation) bool { return p.ID == o.ID })
 	if o.Relation != nil {

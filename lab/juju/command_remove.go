@@ -105,11 +105,9 @@ func cmdResolved(i *invocation) func(context.Context) error {
 					return fmt.Errorf("unit %q is not in an error state", u.Name)
 				}
 				if *noRetry {
-					u.Failed, u.Attempts = "", 0
-					u.Pending = u.Pending[1:]
+					i.server.agents[u].complete(i.server, u.Pending[0])
 				}
 				i.server.retry(u)
-				i.server.agents[u].retryNow = true
 				units = append(units, u)
 			}
 			i.server.update()

@@ -163,6 +163,14 @@ func TestFailedRelationHookIsRunAgain(t *testing.T) {
 	l.juju("resolved", "web/0")
 	line := `web/0 changed db db:0 unit=db/0 app=db departing= list=["db/0"]`
 	l.wantHooks(line, line, line)
+
+	os.Remove(filepath.Join(l.charms, "ok"))
+	l.juju("exec", "--unit", "db/0", "--", "relation-set -r 0 k=3")
+	l.juju("resolved", "--no-retry", "web/0")
+	l.wantHooks(line)
+	if current := l.status().Applications["web"].Units["web/0"].Workload.Current; current == "error" {
+		t.Error("a hook that was skipped is run again")
+	}
 }
 
 func TestRelationTools(t *testing.T) {
