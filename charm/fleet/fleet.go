@@ -27,6 +27,8 @@ type Assembler struct {
 	App string
 	// Version is that of the program.
 	Version string
+	// Socket is LXD's; "": that of this machine.
+	Socket string
 	// Host and GitHub are the ways to the outside; those of this machine where
 	// they are zero.
 	Host   lxd.Host
@@ -112,6 +114,7 @@ func (a Assembler) lxdConfig(s state.CharmState, m charm.Materials) lxd.Config {
 		Denylist:     s.Denylist,
 		DockerMirror: s.DockerhubMirror,
 		Root:         a.Root,
+		Socket:       a.Socket,
 		Host:         a.Host,
 		Log:          m.Log,
 	}

@@ -32,6 +32,9 @@ func (s *Server) Attach(jit string) (*Attached, error) {
 	return &Attached{server: s, runner: r}, nil
 }
 
+// Name is the runner's name.
+func (a *Attached) Name() string { return a.runner.name }
+
 // Online opens the session: GitHub shows the runner as online until Close, or
 // until a moment after ctx ends: then its machine has lost its power.
 func (a *Attached) Online(ctx context.Context) error {

@@ -1,0 +1,277 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"strings"
+	"sync"
+	"time"
+
+	"github-runner/charm"
+	"github-runner/charm/fleet"
+	"github-runner/charm/github"
+	"github-runner/charm/juju"
+	"github-runner/charm/lxd"
+	"github-runner/charm/runner"
+	"github-runner/charm/state"
+)
+
+// The unit that all lives are about.
+const (
+	unitName  = "app/1"
+	appName   = "app"
+	modelUUID = "0a1b2c3d-0000-4000-8000-000000000000"
+)
+
+var owner = runner.Owner{ModelUUID: modelUUID, Unit: unitName}
+
+// unit is Juju's side of the unit: what it knows, and what it was told.
+type unit struct {
+	world *world
+	story *story
+
+	mu      sync.Mutex
+	config  map[string]any
+	proxies juju.Proxies
+	storage string // where it is mounted; "": none is attached
+	// detaching is set while the storage can be seen for the last time.
+	build   string
+	status  juju.Status
+	message string
+	running *process
+	// effects is how many the last call had.
+	effects int
+}
+
+// call is a hook or action to be run.
+type call struct {
+	kind   juju.Kind
+	name   string
+	params map[string]any
+	kill   Kill
+}
+
+func hook(name string) call { return call{kind: juju.KindHook, name: name} }
+
+func (c call) String() string {
+	text := string(c.kind) + " " + c.name
+	if mode, ok := c.params["mode"]; ok {
+		text += fmt.Sprintf(" mode=%v", mode)
+	}
+	return text
+}
+
+// outcome is how a call ended.
+type outcome struct {
+	killed bool
+	err    error
+	// failure is what an action failed with.
+	failure string
+	results map[string]string
+	took    time.Duration
+	effects int
+	// open is how many connections were left open.
+	open int
+}
+
+// run runs a call to its end, as Juju's agent starts the charm's program.
+func (u *unit) run(ctx context.Context, c call) outcome {
+	began := time.Now()
+	ctx, p := newProcess(ctx, u.world.network, c.kill, func(when string) { u.story.tell("KILL of %s: %s", c, when) })
+	defer p.end()
+	tools := &tools{unit: u, process: p, call: c, results: map[string]string{}}
+	log := u.story.logger(p, c.name)
+	u.mu.Lock()
+	u.running = p
+	program := &charm.Charm{
+		Context:  juju.Context{Kind: c.kind, Name: c.name, Unit: unitName, App: appName, ModelUUID: modelUUID, Proxies: u.proxies},
+		Model:    tools,
+		Operator: tools,
+		Machine:  "amd64",
+		Root:     u.world.root(),
+		Build:    u.build,
+		Assemble: u.assemble(p),
+		Log:      log,
+	}
+	u.mu.Unlock()
+	u.story.tell("%s begins", c)
+	err := program.Run(ctx)
+	u.mu.Lock()
+	u.running = nil
+	u.mu.Unlock()
+	o := outcome{
+		killed: p.isDead(), err: err, failure: tools.failure, results: tools.results,
+		took: time.Since(began), effects: p.effects, open: p.open(),
+	}
+	u.tell(c, o)
+	return o
+}
+
+// tell adds how a call ended to the story.
+func (u *unit) tell(c call, o outcome) {
+	took := o.took.Round(time.Millisecond)
+	switch status, message := u.shown(); {
+	case o.killed:
+		u.story.tell("%s was killed after %s", c, took)
+	case o.err != nil:
+		u.story.quote("error", o.err.Error())
+		u.story.tell("%s failed after %s", c, took)
+	default:
+		u.story.tell("%s ends after %s; %s: %s", c, took, status, message)
+	}
+}
+
+// shown is the status as Juju shows it.
+func (u *unit) shown() (juju.Status, string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.status, u.message
+}
+
+// end ends the running process: kill at once, or by asking it.
+func (u *unit) end(kill bool) {
+	u.mu.Lock()
+	p := u.running
+	u.mu.Unlock()
+	switch {
+	case p == nil:
+	case kill:
+		p.die("at once")
+	default:
+		u.story.tell("SIGTERM")
+		p.end()
+	}
+}
+
+// set changes an option; nil unsets it.
+func (u *unit) set(option string, value any) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if value == nil {
+		delete(u.config, option)
+		return
+	}
+	u.config[option] = value
+}
+
+// assemble returns the assembling of a fleet whose calls are the process's.
+func (u *unit) assemble(p *process) func(state.CharmState, charm.Materials) (charm.Fleet, error) {
+	assembler := fleet.Assembler{
+		Root: u.world.root(), App: appName, Version: "simulated",
+		Socket: u.world.lxdSocket(),
+		Host: lxd.Host{
+			Dial: p.dial(u.world.lxdSocket()), Carry: p.carry("LXD"),
+			Processes: u.world.path("proc"), Unwatched: true,
+		},
+		GitHub: github.Way{Dial: p.dial(gitHubAddress), Carry: p.carry("GitHub")},
+	}
+	return func(s state.CharmState, m charm.Materials) (charm.Fleet, error) {
+		save := m.Save
+		m.Save = func(memory runner.Memory) error {
+			return p.effect("state.json", func() error { return save(memory) })
+		}
+		return assembler.Assemble(s, m)
+	}
+}
+
+// tools are Juju's hook tools for one process.
+type tools struct {
+	unit    *unit
+	process *process
+	call    call
+	results map[string]string
+	failure string
+}
+
+// effect is a tool that changes something at Juju's.
+func (t *tools) effect(tool string, do func()) error {
+	return t.process.effect(tool, func() error {
+		t.unit.mu.Lock()
+		defer t.unit.mu.Unlock()
+		do()
+		return nil
+	})
+}
+
+// Config implements charm.Model.
+func (t *tools) Config(context.Context) (config map[string]any, err error) {
+	err = t.effect("config-get", func() { config = maps.Clone(t.unit.config) })
+	return config, err
+}
+
+// StorageIDs implements charm.Model.
+func (t *tools) StorageIDs(context.Context, string) (ids []string, err error) {
+	err = t.effect("storage-list", func() {
+		if t.unit.storage != "" {
+			ids = []string{"runner/0"}
+		}
+	})
+	return ids, err
+}
+
+// StorageLocation implements charm.Model.
+func (t *tools) StorageLocation(context.Context, string) (location string, err error) {
+	err = t.effect("storage-get", func() { location = t.unit.storage })
+	return location, err
+}
+
+// RelationIDs implements charm.Model: there are none.
+func (t *tools) RelationIDs(context.Context, string) ([]string, error) {
+	return nil, t.effect("relation-ids", func() {})
+}
+
+// RelationUnits implements charm.Model.
+func (t *tools) RelationUnits(context.Context, string) ([]string, error) {
+	return nil, t.effect("relation-list", func() {})
+}
+
+// RelationUnitData implements charm.Model.
+func (t *tools) RelationUnitData(context.Context, string, string) (map[string]string, error) {
+	return nil, t.effect("relation-get", func() {})
+}
+
+// SetStatus implements charm.Operator.
+func (t *tools) SetStatus(_ context.Context, status juju.Status, message string) error {
+	t.quote("status", string(status)+": "+message)
+	return t.effect("status-set", func() { t.unit.status, t.unit.message = status, message })
+}
+
+// SetApplicationVersion implements charm.Operator.
+func (t *tools) SetApplicationVersion(_ context.Context, version string) error {
+	t.quote("version", version)
+	return t.effect("application-version-set", func() {})
+}
+
+// ActionParams implements charm.Operator.
+func (t *tools) ActionParams(context.Context) (params map[string]any, err error) {
+	err = t.effect("action-get", func() { params = maps.Clone(t.call.params) })
+	return params, err
+}
+
+// SetActionResults implements charm.Operator.
+func (t *tools) SetActionResults(_ context.Context, results map[string]string) error {
+	var shown []string
+	for key, value := range results {
+		shown = append(shown, key+"="+value)
+	}
+	t.quote("results", strings.Join(shown, " "))
+	return t.effect("action-set", func() { maps.Copy(t.results, results) })
+}
+
+// FailAction implements charm.Operator.
+func (t *tools) FailAction(_ context.Context, message string) error {
+	t.quote("action-fail", message)
+	return t.effect("action-fail", func() { t.failure = message })
+}
+
+func (t *tools) quote(who, text string) {
+	if !t.process.isDead() {
+		t.unit.story.quote(who, text)
+	}
+}
+
+var _ interface {
+	charm.Model
+	charm.Operator
+} = (*tools)(nil)

@@ -1,0 +1,132 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github-runner/lab/github"
+	"github-runner/lab/lxd"
+)
+
+// The addresses of the world's network.
+const (
+	gitHubAddress = "github"
+	gitHubURL     = "http://github.test"
+)
+
+// world is a machine with LXD, and GitHub.
+type world struct {
+	dir     string
+	network *network
+	github  *github.Server
+	guests  *guests
+	story   *story
+
+	lxd *lxd.Server
+	// halt ends LXD and its guests, and closes GitHub.
+	halt   func()
+	closed func()
+}
+
+// timing is about what containers take.
+var timing = lxd.Timing{Create: 3 * time.Second, Start: time.Second, Boot: 9 * time.Second, PowerOff: 2 * time.Second}
+
+// newWorld makes a world in a folder that is empty.
+func newWorld(dir string, story *story) (*world, error) {
+	w := &world{dir: dir, network: newNetwork(), story: story}
+	application := filepath.Join(dir, "actions-runner-linux-x64-2.999.1.tar.gz")
+	if err := os.WriteFile(application, nil, 0o600); err != nil {
+		return nil, err
+	}
+	var err error
+	w.github, err = github.New(github.Options{
+		Applications: []string{application},
+		OfflineAfter: 20 * time.Second, LostAfter: time.Minute, Log: silent(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	w.guests = newGuests(w.github, story)
+	listener, err := w.network.listen(gitHubAddress)
+	if err != nil {
+		return nil, err
+	}
+	server := &http.Server{Handler: w.github}
+	go server.Serve(listener)
+	w.closed = func() { server.Close() }
+	return w, w.boot()
+}
+
+// boot starts LXD as it was left.
+func (w *world) boot() error {
+	if err := os.MkdirAll(w.path("proc"), 0o755); err != nil {
+		return err
+	}
+	server, err := lxd.New(lxd.Options{
+		Dir: w.dir, Open: w.network.listen, Processes: w.path("proc"), Listen: w.guests.listen, Timing: timing, Log: silent(),
+	})
+	if err != nil {
+		return err
+	}
+	ctx, end := context.WithCancel(context.Background())
+	up, down := make(chan struct{}), make(chan error, 1)
+	go func() { down <- server.Serve(ctx, func() { close(up) }) }()
+	select {
+	case <-up:
+	case err := <-down:
+		end()
+		return fmt.Errorf("cannot start the emulated LXD: %w", err)
+	}
+	w.lxd = server
+	w.halt = func() {
+		end()
+		<-down
+	}
+	return nil
+}
+
+// reboot ends everything on the machine but its disk.
+func (w *world) reboot() error {
+	w.halt()
+	if err := os.RemoveAll(w.path("proc")); err != nil {
+		return err
+	}
+	if err := unmountBelow(w.dir); err != nil {
+		return err
+	}
+	return w.boot()
+}
+
+// end ends the world.
+func (w *world) end() error {
+	w.halt()
+	w.closed()
+	return unmountBelow(w.dir)
+}
+
+func (w *world) path(elem ...string) string {
+	return filepath.Join(append([]string{w.dir}, elem...)...)
+}
+
+// lxdSocket is where LXD listens, on the world's network.
+func (w *world) lxdSocket() string {
+	return w.path("lxd", "unix.socket")
+}
+
+// root is the prefix of the charm's paths.
+func (w *world) root() string {
+	return w.path("root")
+}
+
+func silent() *logrus.Entry {
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	return logrus.NewEntry(log)
+}
