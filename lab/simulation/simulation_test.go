@@ -1,30 +1,80 @@
 package simulation
 
 import (
+	"flag"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github-runner/charm/juju"
 )
 
-func TestSpike(t *testing.T) {
-	dir := t.TempDir()
-	began := time.Now()
-	synctest.Test(t, func(t *testing.T) {
-		story := newStory()
-		w, err := newWorld(dir, story)
-		if err != nil {
-			t.Fatal(err)
+var (
+	seeds   = flag.Int("seeds", 20, "how many lives TestSeeds lives through")
+	first   = flag.Uint64("first", 1, "the seed of the first")
+	verbose = flag.Bool("story", false, "print the stories, also of lives in which all was well")
+)
+
+// insideEnv tells the test binary that it has mounts of its own.
+const insideEnv = "SIMULATION_INSIDE"
+
+// TestMain runs the tests with mounts of their own, where the system lets them:
+// what a life mounts is gone with it, and nobody else sees it.
+func TestMain(m *testing.M) {
+	if os.Getenv(insideEnv) == "" {
+		if code, ok := inside(); ok {
+			os.Exit(code)
 		}
-		u := &unit{world: w, story: story, build: "1", config: map[string]any{"path": "acme/widgets", "token": "ghp_secret", "github-url": gitHubURL, "virtual-machines": int64(3), "lxd-instance-type": "container", "base-image": "noble"}}
-		for _, name := range []string{"install", "config-changed", "start", "update-status", "update-status", "stop", "remove"} {
-			u.run(t.Context(), call{kind: juju.KindHook, name: name})
-		}
-		if err := w.end(); err != nil {
-			t.Fatal(err)
-		}
-		t.Log(story.String())
-	})
-	t.Log(time.Since(began))
+	}
+	os.Exit(m.Run())
+}
+
+func inside() (code int, ok bool) {
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), insideEnv+"=yes")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return 0, false
+	}
+	if err := cmd.Wait(); err != nil {
+		return 1, true
+	}
+	return 0, true
+}
+
+// live lives through a plan and complains of what was wrong.
+func live(t *testing.T, plan Plan) Report {
+	t.Helper()
+	dir := room(t)
+	var report Report
+	synctest.Test(t, func(t *testing.T) { report = Live(dir, plan) })
+	if len(report.Violations) > 0 {
+		t.Errorf("%s\n%s\nschedule:\n%s\nstory:\n%s", plan.Name, strings.Join(report.Violations, "\n"), plan, report.Story)
+	} else if *verbose {
+		t.Logf("%s\n%s", plan, report.Story)
+	}
+	return report
+}
+
+// room is a folder for a life, in memory where there is one to be had.
+func room(t *testing.T) string {
+	base := "/dev/shm"
+	if _, err := os.Stat(base); err != nil {
+		base = ""
+	}
+	dir, err := os.MkdirTemp(base, "life-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func TestQuietLife(t *testing.T) {
+	live(t, Plan{Name: "quiet", Neighbours: true, Calm: time.Hour, Config: map[string]any{
+		"path": "acme/widgets", "token": "ghp_SECRET1", "virtual-machines": int64(3),
+	}})
 }

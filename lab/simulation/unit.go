@@ -35,13 +35,14 @@ type unit struct {
 	config  map[string]any
 	proxies juju.Proxies
 	storage string // where it is mounted; "": none is attached
-	// detaching is set while the storage can be seen for the last time.
 	build   string
 	status  juju.Status
 	message string
 	running *process
-	// effects is how many the last call had.
-	effects int
+	// asked is set once the running process was asked to end.
+	asked bool
+	// lastGood is the last state of a configuration without problems.
+	lastGood state.CharmState
 }
 
 // call is a hook or action to be run.
@@ -65,14 +66,16 @@ func (c call) String() string {
 // outcome is how a call ended.
 type outcome struct {
 	killed bool
-	err    error
+	// asked: it was asked to end.
+	asked bool
+	err   error
 	// failure is what an action failed with.
 	failure string
 	results map[string]string
 	took    time.Duration
 	effects int
-	// open is how many connections were left open.
-	open int
+	// open is how many connections are still open.
+	open func() int
 }
 
 // run runs a call to its end, as Juju's agent starts the charm's program.
@@ -83,7 +86,7 @@ func (u *unit) run(ctx context.Context, c call) outcome {
 	tools := &tools{unit: u, process: p, call: c, results: map[string]string{}}
 	log := u.story.logger(p, c.name)
 	u.mu.Lock()
-	u.running = p
+	u.running, u.asked = p, false
 	program := &charm.Charm{
 		Context:  juju.Context{Kind: c.kind, Name: c.name, Unit: unitName, App: appName, ModelUUID: modelUUID, Proxies: u.proxies},
 		Model:    tools,
@@ -99,10 +102,11 @@ func (u *unit) run(ctx context.Context, c call) outcome {
 	err := program.Run(ctx)
 	u.mu.Lock()
 	u.running = nil
+	asked := u.asked
 	u.mu.Unlock()
 	o := outcome{
-		killed: p.isDead(), err: err, failure: tools.failure, results: tools.results,
-		took: time.Since(began), effects: p.effects, open: p.open(),
+		killed: p.isDead(), asked: asked, err: err, failure: tools.failure, results: tools.results,
+		took: time.Since(began), effects: p.effects, open: p.open,
 	}
 	u.tell(c, o)
 	return o
@@ -133,6 +137,7 @@ func (u *unit) shown() (juju.Status, string) {
 func (u *unit) end(kill bool) {
 	u.mu.Lock()
 	p := u.running
+	u.asked = true
 	u.mu.Unlock()
 	switch {
 	case p == nil:

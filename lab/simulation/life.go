@@ -1,0 +1,342 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github-runner/charm/juju"
+	"github-runner/lab/github"
+	"github-runner/lab/runnerapp"
+)
+
+const (
+	// retryAfter is how soon Juju tries a failed hook again.
+	retryAfter = 5 * time.Second
+	// patience is how many update-status hooks a unit without trouble may take
+	// until all is as it should be.
+	patience = 6
+)
+
+// Report is what came of a life.
+type Report struct {
+	Plan       Plan
+	Violations []string
+	// Story tells all that happened.
+	Story string
+	// Hooks, Jobs, Faults and Kills count what the life had; Effects are those
+	// of each call, in order.
+	Hooks, Jobs, Faults, Kills int
+	Effects                    []int
+	Simulated                  time.Duration
+}
+
+// life is one unit's, from its deployment to its removal.
+type life struct {
+	plan  Plan
+	story *story
+	world *world
+	unit  *unit
+
+	mu      sync.Mutex
+	pending []call
+	wake    chan struct{}
+	kill    Kill // for the next call
+	faults  int
+	calm    bool
+	hangs   bool // an operation of LXD's may hang until LXD restarts
+	stopped bool // the unit's removal has begun
+	removed bool
+	excuses []excuse
+
+	report Report
+}
+
+// Live lives through a plan in an empty folder. It must be called in a bubble of
+// testing/synctest, and leaves no goroutine behind.
+func Live(dir string, plan Plan) Report {
+	story := newStory()
+	l := &life{plan: plan, story: story, wake: make(chan struct{}, 1), report: Report{Plan: plan}}
+	if err := l.through(dir); err != nil {
+		l.violate("the simulation itself failed: %v", err)
+	}
+	l.report.Story = story.String()
+	l.report.Simulated = time.Since(story.began)
+	return l.report
+}
+
+func (l *life) violate(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	l.story.tell("VIOLATION: %s", text)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.report.Violations = append(l.report.Violations, text)
+}
+
+func (l *life) through(dir string) error {
+	var err error
+	if l.world, err = newWorld(dir, l.story); err != nil {
+		return err
+	}
+	config := map[string]any{"github-url": gitHubURL, "base-image": "noble", "lxd-instance-type": "container"}
+	for option, value := range l.plan.Config {
+		config[option] = value
+	}
+	l.unit = &unit{world: l.world, story: l.story, config: config, proxies: l.plan.Proxies, build: "1"}
+	var others neighbours
+	if l.plan.Neighbours {
+		if others, err = l.world.addNeighbours(); err != nil {
+			return err
+		}
+	}
+	for _, name := range []string{"install", "config-changed", "start"} {
+		l.queue(hook(name))
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		l.direct()
+	}()
+	l.work()
+	<-done
+	l.converge()
+	l.retire()
+	l.judge()
+	if l.plan.Neighbours {
+		l.checkNeighbours(others)
+	}
+	return l.world.end()
+}
+
+// direct lets the plan's events happen, each at its time, and ends what is wrong.
+func (l *life) direct() {
+	for _, event := range l.plan.Events {
+		time.Sleep(time.Until(l.story.began.Add(event.At)))
+		l.story.tell("EVENT %s", event.Text)
+		event.Do(l)
+	}
+	time.Sleep(time.Until(l.story.began.Add(l.plan.Calm)))
+	l.story.tell("CALM")
+	l.calmDown()
+}
+
+// calmDown ends what is wrong, as an operator would who knows.
+func (l *life) calmDown() {
+	l.world.github.ClearFaults(0)
+	l.world.lxd.ClearFaults("")
+	if l.hangs {
+		if err := l.world.lxd.Restart(context.Background(), time.Second); err != nil {
+			l.violate("the simulation itself failed: %v", err)
+		}
+	}
+	l.mu.Lock()
+	l.calm = true
+	l.kill = Kill{}
+	l.faults = 0
+	l.mu.Unlock()
+	l.rouse()
+}
+
+// queue lets Juju run a call after those that wait already.
+func (l *life) queue(c call) {
+	l.mu.Lock()
+	l.pending = append(l.pending, c)
+	l.mu.Unlock()
+	l.rouse()
+}
+
+func (l *life) rouse() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// work is Juju's agent: it runs one call after the other, and update-status when
+// there is none, until all is calm and done.
+func (l *life) work() {
+	due := time.Now().Add(updateInterval)
+	for {
+		c, ok := l.next(due)
+		if !ok {
+			return
+		}
+		if c.name == "update-status" {
+			due = time.Now().Add(updateInterval)
+		}
+		l.attempt(c)
+	}
+}
+
+// next is the next call; false when there will be none until things are calm.
+func (l *life) next(due time.Time) (call, bool) {
+	for {
+		l.mu.Lock()
+		if len(l.pending) > 0 {
+			c := l.pending[0]
+			l.pending = l.pending[1:]
+			c.kill, l.kill = l.kill, Kill{}
+			l.mu.Unlock()
+			return c, true
+		}
+		calm, removed, kill := l.calm, l.removed, l.kill
+		l.mu.Unlock()
+		if calm {
+			return call{}, false
+		}
+		timer := time.NewTimer(time.Until(due))
+		select {
+		case <-l.wake:
+			timer.Stop()
+		case <-timer.C:
+			if removed {
+				due = due.Add(updateInterval)
+				continue
+			}
+			l.mu.Lock()
+			l.kill = Kill{}
+			l.mu.Unlock()
+			c := hook("update-status")
+			c.kill = kill
+			return c, true
+		}
+	}
+}
+
+// attempt runs a call, and a failed hook again until it succeeds.
+func (l *life) attempt(c call) {
+	for tries := 1; ; tries++ {
+		if l.removed {
+			return
+		}
+		o := l.run(c)
+		if !o.killed && o.err == nil || c.kind == juju.KindAction {
+			break
+		}
+		if tries == 20 {
+			l.violate("%s has failed %d times: %v", c, tries, o.err)
+			break
+		}
+		time.Sleep(retryAfter)
+		c.kill = l.takeKill()
+	}
+	if c.name == "remove" {
+		l.removed = true
+	}
+}
+
+func (l *life) takeKill() Kill {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	kill := l.kill
+	l.kill = Kill{}
+	return kill
+}
+
+// run runs a call once and checks what must hold after each.
+func (l *life) run(c call) outcome {
+	l.report.Hooks++
+	license := l.license(c)
+	o := l.unit.run(context.Background(), c)
+	if o.killed {
+		l.report.Kills++
+	}
+	l.report.Effects = append(l.report.Effects, o.effects)
+	license()
+	l.checkCall(c, o)
+	return o
+}
+
+// converge waits until all is as it should be.
+func (l *life) converge() {
+	if l.removed {
+		return
+	}
+	l.cancelQueued()
+	l.attempt(hook("config-changed"))
+	quiet := 0
+	for quiet < patience {
+		if len(l.unsettled()) == 0 {
+			break
+		}
+		time.Sleep(updateInterval)
+		l.attempt(hook("update-status"))
+		if !l.working() {
+			quiet++
+		}
+	}
+	if problems := l.unsettled(); len(problems) > 0 {
+		l.violate("%d update-status hooks after everything was mended: %v", patience, problems)
+		return
+	}
+	l.proveWork()
+}
+
+// proveWork lets every runner do a job.
+func (l *life) proveWork() {
+	count := l.unit.wanted().Count
+	if count == 0 {
+		return
+	}
+	l.queueJobs(github.JobRequest{Count: count, Duration: 10 * time.Second, Name: "proof"})
+	time.Sleep(time.Minute)
+	for _, job := range l.world.github.Jobs() {
+		if job.Name == "proof" && job.Conclusion != runnerapp.Success {
+			l.violate("job %d, which comes when all is well, is %s %s", job.ID, job.Status, job.Conclusion)
+		}
+	}
+	l.attempt(hook("update-status"))
+	if problems := l.unsettled(); len(problems) > 0 {
+		l.violate("after jobs that came when all was well: %v", problems)
+	}
+}
+
+// retire removes the unit and checks that nothing of it is left.
+func (l *life) retire() {
+	if !l.removed {
+		l.stopped = true
+		l.attempt(hook("stop"))
+		l.attempt(hook("remove"))
+	}
+	// What is known not to be removable at once: registrations of machines that
+	// died with a job.
+	time.Sleep(20 * time.Minute)
+	for _, left := range l.world.leftovers() {
+		l.violate("after the unit was removed there is %s", left)
+	}
+}
+
+// queueJobs lets jobs come.
+func (l *life) queueJobs(request github.JobRequest) {
+	jobs, err := l.world.github.Queue(request)
+	if err != nil {
+		l.violate("the simulation itself failed: %v", err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.report.Jobs += len(jobs)
+}
+
+// cancelQueued ends the jobs that no runner has.
+func (l *life) cancelQueued() {
+	var ids []int64
+	for _, job := range l.world.github.Jobs() {
+		if job.Status == github.Queued && job.Runner == "" {
+			ids = append(ids, job.ID)
+		}
+	}
+	if len(ids) > 0 {
+		l.world.github.End(ids, runnerapp.Cancelled)
+	}
+}
+
+// working reports whether a job is at work.
+func (l *life) working() bool {
+	for _, job := range l.world.github.Jobs() {
+		if job.Status != github.Completed && job.Runner != "" {
+			return true
+		}
+	}
+	return false
+}

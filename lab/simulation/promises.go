@@ -1,0 +1,360 @@
+package simulation
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing/synctest"
+	"time"
+
+	"github.com/canonical/lxd/shared/api"
+
+	"github-runner/charm/juju"
+	"github-runner/charm/state"
+	"github-runner/lab/github"
+	"github-runner/lab/runnerapp"
+)
+
+// How long calls may take: what the design says, and the waits around it.
+const (
+	longestHook  = 11 * time.Minute
+	longestFlush = 24 * time.Minute
+)
+
+// excuse is a reason for jobs to be killed: somebody asked for it.
+type excuse struct {
+	why      string
+	from, to time.Time // to is zero while it lasts
+	runner   string    // "": any
+}
+
+// license notes that a call may kill jobs, and returns what ends that.
+func (l *life) license(c call) (end func()) {
+	why := ""
+	mode, _ := c.params["mode"].(string)
+	switch {
+	case strings.HasPrefix(mode, "flush-busy"), strings.HasPrefix(mode, "force-flush"):
+		why = "busy flush"
+	case c.name == "stop", c.name == "remove":
+		why = "removal"
+	case c.name == "runner-storage-detaching":
+		why = "storage detached"
+	default:
+		return func() {}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at := len(l.excuses)
+	l.excuses = append(l.excuses, excuse{why: why, from: time.Now()})
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		// What was asked of LXD happens without the one who asked.
+		l.excuses[at].to = time.Now().Add(5 * time.Second)
+	}
+}
+
+// forgive excuses that a runner's job is killed now; "" is any runner.
+func (l *life) forgive(runner, why string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.excuses = append(l.excuses, excuse{why: why, from: time.Now(), to: time.Now().Add(time.Second), runner: runner})
+}
+
+func (l *life) excused(runner string, at time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.ContainsFunc(l.excuses, func(e excuse) bool {
+		return (e.runner == "" || e.runner == runner) && !at.Before(e.from) && (e.to.IsZero() || !at.After(e.to))
+	})
+}
+
+// checkCall checks what must hold after every call.
+func (l *life) checkCall(c call, o outcome) {
+	longest := longestHook
+	if c.name == "flush-runners" || c.name == "stop" {
+		longest = longestFlush
+	}
+	if o.took > longest {
+		l.violate("%s took %s", c, o.took)
+	}
+	if o.killed {
+		return
+	}
+	time.Sleep(time.Millisecond)
+	synctest.Wait()
+	if o.open() > 0 {
+		l.violate("%s left %d connections open", c, o.open())
+	}
+	if o.err != nil && !o.asked && !mayFail(c) {
+		l.violate("%s failed: %v", c, o.err)
+	}
+	if o.err == nil && c.kind == juju.KindHook && !l.stopped && c.name != "install" && c.name != "runner-storage-detaching" {
+		l.checkStatus(c)
+	}
+}
+
+// mayFail reports whether a hook is to be tried again where it could not do its
+// work: nothing comes after it that would do it.
+func mayFail(c call) bool {
+	return slices.Contains([]string{"stop", "remove", "runner-storage-detaching"}, c.name)
+}
+
+var (
+	claimed = regexp.MustCompile(`(\d+) (idle|busy)`)
+	telling = regexp.MustCompile(`\d+ of \d+ runners|starting|unknown|finishing|deleting`)
+)
+
+// checkStatus compares the status with the truth.
+func (l *life) checkStatus(c call) {
+	status, message := l.unit.shown()
+	if status == juju.Maintenance {
+		l.violate("%s ends with the status of its progress: %s", c, message)
+	}
+	if status != juju.Active {
+		return
+	}
+	idle, busy := l.online()
+	claims := 0
+	for _, match := range claimed.FindAllStringSubmatch(message, -1) {
+		n, _ := strconv.Atoi(match[1])
+		claims += n
+	}
+	if claims > idle+busy && !l.endedLately() {
+		l.violate("after %s the status says %q, but %d idle and %d busy runners are there", c, message, idle, busy)
+	}
+	if want := l.unit.wanted().Count; idle+busy < want && !telling.MatchString(message) && !l.endedLately() {
+		l.violate("after %s the status is %q, but %d runners are wanted and %d are there", c, message, want, idle+busy)
+	}
+	l.mu.Lock()
+	faults := l.faults
+	l.mu.Unlock()
+	if surplus := idle - max(0, l.unit.wanted().Count-busy); faults == 0 && surplus > 0 {
+		l.violate("after %s there are %d idle and %d busy runners, wanted are %d", c, idle, busy, l.unit.wanted().Count)
+	}
+}
+
+// endedLately reports whether a job ended, or came, within the last seconds.
+func (l *life) endedLately() bool {
+	lately := time.Now().Add(-10 * time.Second)
+	return slices.ContainsFunc(l.world.github.Jobs(), func(j github.JobInfo) bool {
+		return j.Completed != nil && j.Completed.After(lately)
+	})
+}
+
+// online counts the runners that can take or have a job.
+func (l *life) online() (idle, busy int) {
+	running := map[string]bool{}
+	for _, instance := range l.world.lxd.Possessions().Instances {
+		running[instance.Name] = instance.StatusCode == api.Running
+	}
+	for _, r := range l.world.github.Runners() {
+		switch {
+		case !owner.Owns(r.Name) || !r.Online || !running[r.Name] || r.Removed:
+		case r.Busy:
+			busy++
+		default:
+			idle++
+		}
+	}
+	return idle, busy
+}
+
+// unsettled lists what is not as it should be once all is calm.
+func (l *life) unsettled() []string {
+	var problems []string
+	wanted := l.unit.wanted()
+	idle, busy := l.online()
+	if idle+busy != wanted.Count {
+		problems = append(problems, fmt.Sprintf("%d runners are wanted, %d are online", wanted.Count, idle+busy))
+	}
+	has := l.world.possessions()
+	counts := []struct {
+		what string
+		have int
+		want int
+	}{
+		{"instances", len(has.instances), wanted.Count},
+		{"registrations", len(has.registrations), wanted.Count},
+		{"exchange folders", len(has.folders), wanted.Count},
+	}
+	if wanted.Count > 0 {
+		counts = append(counts, struct {
+			what string
+			have int
+			want int
+		}{"profiles", len(has.profiles), 1})
+	}
+	for _, count := range counts {
+		if count.have != count.want {
+			problems = append(problems, fmt.Sprintf("there are %d %s, not %d", count.have, count.what, count.want))
+		}
+	}
+	if status, message := l.unit.shown(); status != juju.Active {
+		problems = append(problems, fmt.Sprintf("the status is %s: %s", status, message))
+	}
+	for _, file := range has.files {
+		if !slices.Contains([]string{"state.json", "lock", "etags.json", "exchange", "memory", "state.json.bad", "etags.json.bad"}, file) {
+			problems = append(problems, "the unit's folder has "+file)
+		}
+	}
+	return problems
+}
+
+// possessions are what the unit has.
+type possessions struct {
+	instances, registrations, folders, profiles, networks, acls, pools, mounts, files []string
+}
+
+// possessions returns what is the unit's in this world.
+func (w *world) possessions() possessions {
+	all := w.lxd.Possessions()
+	network := lxdName
+	has := possessions{
+		profiles: withPrefix(all.Profiles, network+"-"),
+		networks: withPrefix(all.Networks, network),
+		acls:     withPrefix(all.ACLs, network),
+		pools:    withPrefix(all.Pools, network+"-"),
+	}
+	for _, instance := range all.Instances {
+		if owner.Owns(instance.Name) && instance.Config[metadataUnit] == unitName {
+			has.instances = append(has.instances, instance.Name)
+		}
+	}
+	for _, r := range w.github.Runners() {
+		if owner.Owns(r.Name) && !r.Removed {
+			has.registrations = append(has.registrations, r.Name)
+		}
+	}
+	folder := filepath.Join(w.root(), "var/lib/github-runner", owner.Prefix())
+	has.files = entries(folder)
+	has.folders = entries(filepath.Join(folder, "exchange"))
+	mounts, err := mountsBelow(w.dir)
+	if err != nil {
+		mounts = []string{err.Error()}
+	}
+	has.mounts = withPrefix(mounts, folder)
+	return has
+}
+
+// leftovers lists what is there of the unit once it was removed.
+func (w *world) leftovers() []string {
+	has := w.possessions()
+	var found []string
+	for _, kind := range []struct {
+		what  string
+		names []string
+	}{
+		{"instance", has.instances}, {"registration", has.registrations}, {"profile", has.profiles},
+		{"network", has.networks}, {"network ACL", has.acls}, {"storage pool", has.pools},
+		{"mount", has.mounts}, {"file", has.files},
+	} {
+		for _, name := range kind.names {
+			found = append(found, kind.what+" "+name)
+		}
+	}
+	return found
+}
+
+func entries(folder string) []string {
+	var names []string
+	found, err := os.ReadDir(folder)
+	if err != nil && !os.IsNotExist(err) {
+		return []string{err.Error()}
+	}
+	for _, entry := range found {
+		names = append(names, entry.Name())
+	}
+	return names
+}
+
+func withPrefix(names []string, prefix string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !strings.HasPrefix(name, prefix) })
+}
+
+// wanted is the state in force: that of the configuration, or the last good one.
+func (u *unit) wanted() state.CharmState {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	now, err := state.New(state.Source{
+		Config: u.config, Proxies: state.Proxies(u.proxies), Machine: "amd64", ModelUUID: modelUUID, Unit: unitName,
+	})
+	if err == nil {
+		u.lastGood = now
+	}
+	return u.lastGood
+}
+
+// judge checks what must hold of a whole life.
+func (l *life) judge() {
+	l.world.guests.each(func(name string, g guestLife) {
+		if len(g.jobs) > 1 || g.online > 1 {
+			l.violate("machine %s served twice: %d times online, jobs %v", name, g.online, g.jobs)
+		}
+		for job, at := range g.lost {
+			if !l.excused(name, at) {
+				l.violate("job %d on %s was killed, and nobody asked for it", job, name)
+			}
+		}
+	})
+	lost := map[int64]bool{}
+	l.world.guests.each(func(_ string, g guestLife) {
+		for job := range g.lost {
+			lost[job] = true
+		}
+	})
+	for _, job := range l.world.github.Jobs() {
+		if job.Runner == "" || lost[job.ID] || !owner.Owns(job.Runner) {
+			continue
+		}
+		if job.Status != github.Completed && !l.stopped {
+			l.violate("job %d on %s is %s for ever", job.ID, job.Runner, job.Status)
+		}
+		if job.Conclusion == runnerapp.Failure && job.Completed != nil && !l.excused(job.Runner, job.Completed.Add(-grace)) {
+			l.violate("job %d never reached runner %s, which had it", job.ID, job.Runner)
+		}
+	}
+	l.checkSecrets()
+}
+
+// grace is how long GitHub waits for a runner that went away with a job.
+const grace = 64 * time.Second
+
+// secrets are what no output may have. A JIT configuration is known by its
+// beginning.
+var secrets = []string{"SECRET", "eyJ1cmwiOiJodHRw"}
+
+func (l *life) checkSecrets() {
+	said := l.story.heard()
+	for _, secret := range secrets {
+		if at := strings.Index(said, secret); at >= 0 {
+			l.violate("a secret was said: …%s…", oneLine(said[max(0, at-100):min(len(said), at+20)]))
+		}
+	}
+	err := filepath.WalkDir(l.world.root(), func(path string, entry os.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return nil
+		}
+		info, err := entry.Info()
+		if err != nil || info.Mode().Perm()&0o004 == 0 {
+			return nil
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, secret := range secrets {
+			if strings.Contains(string(content), secret) {
+				l.violate("the world may read a secret in %s", path)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		l.violate("the simulation itself failed: %v", err)
+	}
+}
