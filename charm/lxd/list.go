@@ -80,9 +80,22 @@ func (s server) all() ([]api.Instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	var instances []api.Instance
-	err = response.MetadataAsStruct(&instances)
-	return instances, err
+	// Without what profiles add: it holds the user-data once more.
+	var seen []struct {
+		Name       string            `json:"name"`
+		Type       string            `json:"type"`
+		StatusCode api.StatusCode    `json:"status_code"`
+		CreatedAt  time.Time         `json:"created_at"`
+		Config     map[string]string `json:"config"`
+	}
+	if err := response.MetadataAsStruct(&seen); err != nil {
+		return nil, err
+	}
+	instances := make([]api.Instance, 0, len(seen))
+	for _, i := range seen {
+		instances = append(instances, api.Instance{Name: i.Name, Type: i.Type, StatusCode: i.StatusCode, CreatedAt: i.CreatedAt, Config: i.Config})
+	}
+	return instances, nil
 }
 
 // sight is what can be seen of the work in an instance from the host.

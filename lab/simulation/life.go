@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github-runner/charm/juju"
@@ -43,12 +44,18 @@ type life struct {
 	pending []call
 	wake    chan struct{}
 	kill    Kill // for the next call
-	faults  int
 	calm    bool
-	hangs   bool // an operation of LXD's may hang until LXD restarts
-	stopped bool // the unit's removal has begun
-	removed bool
 	excuses []excuse
+
+	faults  atomic.Int32 // in force
+	unrest  atomic.Int32 // counts what came and went
+	hangs   atomic.Bool  // an operation of LXD's may hang until LXD restarts
+	stopped atomic.Bool  // the unit's removal has begun
+	removed atomic.Bool
+
+	// machine is held while a call runs, and while something happens to the
+	// machine that no call may run beside.
+	machine chan struct{}
 
 	report Report
 }
@@ -57,7 +64,7 @@ type life struct {
 // testing/synctest, and leaves no goroutine behind.
 func Live(dir string, plan Plan) Report {
 	story := newStory()
-	l := &life{plan: plan, story: story, wake: make(chan struct{}, 1), report: Report{Plan: plan}}
+	l := &life{plan: plan, story: story, wake: make(chan struct{}, 1), machine: make(chan struct{}, 1), report: Report{Plan: plan}}
 	if err := l.through(dir); err != nil {
 		l.violate("the simulation itself failed: %v", err)
 	}
@@ -79,7 +86,7 @@ func (l *life) through(dir string) error {
 	if l.world, err = newWorld(dir, l.story); err != nil {
 		return err
 	}
-	config := map[string]any{"github-url": gitHubURL, "base-image": "noble", "lxd-instance-type": "container"}
+	config := map[string]any{"github-url": gitHubURL, "base-image": "noble", "lxd-instance-type": "container", "vm-disk": "1GiB"}
 	for option, value := range l.plan.Config {
 		config[option] = value
 	}
@@ -124,16 +131,25 @@ func (l *life) direct() {
 // calmDown ends what is wrong, as an operator would who knows.
 func (l *life) calmDown() {
 	l.world.github.ClearFaults(0)
-	l.world.lxd.ClearFaults("")
-	if l.hangs {
-		if err := l.world.lxd.Restart(context.Background(), time.Second); err != nil {
+	l.world.daemon().ClearFaults("")
+	l.unit.mend()
+	if l.hangs.Load() {
+		if err := l.world.daemon().Restart(context.Background(), time.Second); err != nil {
 			l.violate("the simulation itself failed: %v", err)
 		}
 	}
 	l.mu.Lock()
 	l.calm = true
 	l.kill = Kill{}
-	l.faults = 0
+	l.faults.Store(0)
+	l.mu.Unlock()
+	l.rouse()
+}
+
+// first lets Juju run a call before those that wait.
+func (l *life) first(c call) {
+	l.mu.Lock()
+	l.pending = append([]call{c}, l.pending...)
 	l.mu.Unlock()
 	l.rouse()
 }
@@ -180,7 +196,7 @@ func (l *life) next(due time.Time) (call, bool) {
 			l.mu.Unlock()
 			return c, true
 		}
-		calm, removed, kill := l.calm, l.removed, l.kill
+		calm, removed, kill := l.calm, l.removed.Load(), l.kill
 		l.mu.Unlock()
 		if calm {
 			return call{}, false
@@ -206,23 +222,28 @@ func (l *life) next(due time.Time) (call, bool) {
 
 // attempt runs a call, and a failed hook again until it succeeds.
 func (l *life) attempt(c call) {
+	pause := retryAfter
 	for tries := 1; ; tries++ {
-		if l.removed {
+		if l.removed.Load() {
 			return
 		}
 		o := l.run(c)
 		if !o.killed && o.err == nil || c.kind == juju.KindAction {
 			break
 		}
-		if tries == 20 {
+		if tries == 30 {
 			l.violate("%s has failed %d times: %v", c, tries, o.err)
 			break
 		}
-		time.Sleep(retryAfter)
+		time.Sleep(pause)
+		pause = min(2*pause, updateInterval)
 		c.kill = l.takeKill()
 	}
-	if c.name == "remove" {
-		l.removed = true
+	switch c.name {
+	case "remove":
+		l.removed.Store(true)
+	case "runner-storage-detaching":
+		l.unit.mount("")
 	}
 }
 
@@ -236,28 +257,31 @@ func (l *life) takeKill() Kill {
 
 // run runs a call once and checks what must hold after each.
 func (l *life) run(c call) outcome {
+	l.machine <- struct{}{}
+	defer func() { <-l.machine }()
 	l.report.Hooks++
 	license := l.license(c)
+	before := l.unrest.Load()
 	o := l.unit.run(context.Background(), c)
 	if o.killed {
 		l.report.Kills++
 	}
 	l.report.Effects = append(l.report.Effects, o.effects)
 	license()
-	l.checkCall(c, o)
+	l.checkCall(c, o, before == l.unrest.Load() && l.faults.Load() == 0)
 	return o
 }
 
 // converge waits until all is as it should be.
 func (l *life) converge() {
-	if l.removed {
+	if l.removed.Load() {
 		return
 	}
 	l.cancelQueued()
 	l.attempt(hook("config-changed"))
 	quiet := 0
 	for quiet < patience {
-		if len(l.unsettled()) == 0 {
+		if !l.working() && len(l.unsettled()) == 0 {
 			break
 		}
 		time.Sleep(updateInterval)
@@ -294,8 +318,8 @@ func (l *life) proveWork() {
 
 // retire removes the unit and checks that nothing of it is left.
 func (l *life) retire() {
-	if !l.removed {
-		l.stopped = true
+	if !l.removed.Load() {
+		l.stopped.Store(true)
 		l.attempt(hook("stop"))
 		l.attempt(hook("remove"))
 	}

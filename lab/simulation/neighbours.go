@@ -87,7 +87,7 @@ func (w *world) addNeighbours() (neighbours, error) {
 
 // neighbours are the others' things as they are now.
 func (w *world) neighbours() neighbours {
-	all := w.lxd.Possessions()
+	all := w.daemon().Possessions()
 	mine := w.possessions()
 	others := neighbours{
 		networks: without(all.Networks, mine.networks),
@@ -132,6 +132,15 @@ func without(names, others []string) []string {
 
 // post sends a request as somebody who is not the charm.
 func (w *world) post(url, address string, body any) error {
+	return w.send(http.MethodPost, url, address, body)
+}
+
+// put sends LXD a request as somebody who is not the charm.
+func (w *world) put(url string, body any) error {
+	return w.send(http.MethodPut, url, w.lxdSocket(), body)
+}
+
+func (w *world) send(method, url, address string, body any) error {
 	encoded, err := json.Marshal(body)
 	if err != nil {
 		return err
@@ -140,7 +149,7 @@ func (w *world) post(url, address string, body any) error {
 		DisableKeepAlives: true,
 		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return w.network.dial(ctx, address) },
 	}}
-	request, err := http.NewRequest(http.MethodPost, url, bytes.NewReader(encoded))
+	request, err := http.NewRequest(method, url, bytes.NewReader(encoded))
 	if err != nil {
 		return err
 	}

@@ -74,7 +74,8 @@ func (l *life) excused(runner string, at time.Time) bool {
 }
 
 // checkCall checks what must hold after every call.
-func (l *life) checkCall(c call, o outcome) {
+// undisturbed: nothing was wrong meanwhile.
+func (l *life) checkCall(c call, o outcome, undisturbed bool) {
 	longest := longestHook
 	if c.name == "flush-runners" || c.name == "stop" {
 		longest = longestFlush
@@ -93,8 +94,8 @@ func (l *life) checkCall(c call, o outcome) {
 	if o.err != nil && !o.asked && !mayFail(c) {
 		l.violate("%s failed: %v", c, o.err)
 	}
-	if o.err == nil && c.kind == juju.KindHook && !l.stopped && c.name != "install" && c.name != "runner-storage-detaching" {
-		l.checkStatus(c)
+	if o.err == nil && c.kind == juju.KindHook && !l.stopped.Load() && c.name != "install" && c.name != "runner-storage-detaching" {
+		l.checkStatus(c, undisturbed)
 	}
 }
 
@@ -110,7 +111,7 @@ var (
 )
 
 // checkStatus compares the status with the truth.
-func (l *life) checkStatus(c call) {
+func (l *life) checkStatus(c call, undisturbed bool) {
 	status, message := l.unit.shown()
 	if status == juju.Maintenance {
 		l.violate("%s ends with the status of its progress: %s", c, message)
@@ -130,10 +131,7 @@ func (l *life) checkStatus(c call) {
 	if want := l.unit.wanted().Count; idle+busy < want && !telling.MatchString(message) && !l.endedLately() {
 		l.violate("after %s the status is %q, but %d runners are wanted and %d are there", c, message, want, idle+busy)
 	}
-	l.mu.Lock()
-	faults := l.faults
-	l.mu.Unlock()
-	if surplus := idle - max(0, l.unit.wanted().Count-busy); faults == 0 && surplus > 0 {
+	if surplus := idle - max(0, l.unit.wanted().Count-busy); undisturbed && surplus > 0 {
 		l.violate("after %s there are %d idle and %d busy runners, wanted are %d", c, idle, busy, l.unit.wanted().Count)
 	}
 }
@@ -149,7 +147,7 @@ func (l *life) endedLately() bool {
 // online counts the runners that can take or have a job.
 func (l *life) online() (idle, busy int) {
 	running := map[string]bool{}
-	for _, instance := range l.world.lxd.Possessions().Instances {
+	for _, instance := range l.world.daemon().Possessions().Instances {
 		running[instance.Name] = instance.StatusCode == api.Running
 	}
 	for _, r := range l.world.github.Runners() {
@@ -198,7 +196,7 @@ func (l *life) unsettled() []string {
 		problems = append(problems, fmt.Sprintf("the status is %s: %s", status, message))
 	}
 	for _, file := range has.files {
-		if !slices.Contains([]string{"state.json", "lock", "etags.json", "exchange", "memory", "state.json.bad", "etags.json.bad"}, file) {
+		if !slices.Contains([]string{"state.json", "lock", "etags.json", "exchange", "memory", "state.json.tmp", "state.json.bad", "etags.json.tmp", "etags.json.bad"}, file) {
 			problems = append(problems, "the unit's folder has "+file)
 		}
 	}
@@ -212,7 +210,7 @@ type possessions struct {
 
 // possessions returns what is the unit's in this world.
 func (w *world) possessions() possessions {
-	all := w.lxd.Possessions()
+	all := w.daemon().Possessions()
 	network := lxdName
 	has := possessions{
 		profiles: withPrefix(all.Profiles, network+"-"),
@@ -311,7 +309,7 @@ func (l *life) judge() {
 		if job.Runner == "" || lost[job.ID] || !owner.Owns(job.Runner) {
 			continue
 		}
-		if job.Status != github.Completed && !l.stopped {
+		if job.Status != github.Completed && !l.stopped.Load() {
 			l.violate("job %d on %s is %s for ever", job.ID, job.Runner, job.Status)
 		}
 		if job.Conclusion == runnerapp.Failure && job.Completed != nil && !l.excused(job.Runner, job.Completed.Add(-grace)) {

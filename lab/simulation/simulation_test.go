@@ -2,13 +2,18 @@ package simulation
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
+	"runtime/debug"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 var (
@@ -27,6 +32,10 @@ func TestMain(m *testing.M) {
 		if code, ok := inside(); ok {
 			os.Exit(code)
 		}
+	}
+	debug.SetGCPercent(800) // lives are short and leave much behind
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		fmt.Fprintln(os.Stderr, "the lives' mounts are seen by others:", err)
 	}
 	os.Exit(m.Run())
 }
@@ -77,4 +86,28 @@ func TestQuietLife(t *testing.T) {
 	live(t, Plan{Name: "quiet", Neighbours: true, Calm: time.Hour, Config: map[string]any{
 		"path": "acme/widgets", "token": "ghp_SECRET1", "virtual-machines": int64(3),
 	}})
+}
+
+func TestSeeds(t *testing.T) {
+	var mu sync.Mutex
+	var sum Report
+	began := time.Now()
+	t.Cleanup(func() {
+		took := time.Since(began)
+		t.Logf("%d lives of %v in all: %d hooks and actions, %d jobs, %d faults, %d kills; %.1f lives a second",
+			*seeds, sum.Simulated.Round(time.Hour), sum.Hooks, sum.Jobs, sum.Faults, sum.Kills, float64(*seeds)/took.Seconds())
+	})
+	for seed := *first; seed < *first+uint64(*seeds); seed++ {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			report := live(t, Seeded(seed))
+			mu.Lock()
+			defer mu.Unlock()
+			sum.Hooks += report.Hooks
+			sum.Jobs += report.Jobs
+			sum.Faults += report.Faults
+			sum.Kills += report.Kills
+			sum.Simulated += report.Simulated
+		})
+	}
 }

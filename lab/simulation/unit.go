@@ -41,6 +41,8 @@ type unit struct {
 	running *process
 	// asked is set once the running process was asked to end.
 	asked bool
+	// spoiled are the good values of options with bad ones.
+	spoiled map[string]any
 	// lastGood is the last state of a configuration without problems.
 	lastGood state.CharmState
 }
@@ -158,6 +160,44 @@ func (u *unit) set(option string, value any) {
 		return
 	}
 	u.config[option] = value
+}
+
+// spoil sets an option to a bad value, until mend.
+func (u *unit) spoil(option string, value any) {
+	u.mu.Lock()
+	if u.spoiled == nil {
+		u.spoiled = map[string]any{}
+	}
+	if _, already := u.spoiled[option]; !already {
+		u.spoiled[option] = u.config[option]
+	}
+	u.mu.Unlock()
+	u.set(option, value)
+}
+
+// mend gives the options that were spoiled their good values back.
+func (u *unit) mend() {
+	u.mu.Lock()
+	spoiled := u.spoiled
+	u.spoiled = nil
+	u.mu.Unlock()
+	for option, value := range spoiled {
+		u.set(option, value)
+	}
+}
+
+// mount mounts storage at a place; "" unmounts it.
+func (u *unit) mount(storage string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.storage = storage
+}
+
+// refresh replaces the charm's program by the next build.
+func (u *unit) refresh() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.build += "+"
 }
 
 // assemble returns the assembling of a fleet whose calls are the process's.

@@ -1,0 +1,174 @@
+package simulation
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/canonical/lxd/shared/api"
+
+	"github-runner/lab/github"
+	"github-runner/lab/lxd"
+)
+
+// hanging are the faults that leave an operation which ends only with LXD.
+var hanging = map[lxd.Kind]bool{
+	lxd.CreateHangs: true, lxd.StartHangs: true, lxd.StopHangs: true, lxd.DeleteHangs: true, lxd.ExecHangs: true,
+}
+
+// troubleLXD lets LXD go wrong for a time.
+func (l *life) troubleLXD(fault lxd.Fault, length time.Duration) {
+	server := l.world.daemon()
+	made, err := server.AddFault(fault)
+	if err != nil {
+		l.violate("the simulation itself failed: %v", err)
+		return
+	}
+	if hanging[fault.Kind] {
+		l.hangs.Store(true)
+	}
+	l.trouble(length, string(fault.Kind), func() { server.ClearFaults(idOf(made)) })
+}
+
+// troubleGitHub lets GitHub go wrong for a time.
+func (l *life) troubleGitHub(fault github.Fault, length time.Duration) {
+	made, err := l.world.github.AddFault(fault)
+	if err != nil {
+		l.violate("the simulation itself failed: %v", err)
+		return
+	}
+	l.trouble(length, fault.Kind, func() { l.world.github.ClearFaults(made.ID) })
+}
+
+// trouble counts a fault until it is over.
+func (l *life) trouble(length time.Duration, what string, clear func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.report.Faults++
+	l.faults.Add(1)
+	l.unrest.Add(1)
+	time.AfterFunc(length, func() {
+		clear()
+		l.story.tell("the trouble %s is over", what)
+		l.unrest.Add(1)
+		if l.faults.Add(-1) < 0 {
+			l.faults.Store(0) // the calm came first
+		}
+	})
+}
+
+// killNext kills the next call.
+func (l *life) killNext(kill Kill) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.calm {
+		l.kill = kill
+	}
+}
+
+// configure is juju config.
+func (l *life) configure(option string, value any) {
+	l.unit.set(option, value)
+	l.queue(hook("config-changed"))
+}
+
+// misconfigure is juju config with a bad value.
+func (l *life) misconfigure(option string, value any) {
+	l.unit.spoil(option, value)
+	l.queue(hook("config-changed"))
+}
+
+// remove is juju remove-unit.
+func (l *life) remove() {
+	l.stopped.Store(true)
+	l.queue(hook("stop"))
+	l.queue(hook("remove"))
+}
+
+// reboot ends everything on the machine, and starts it again after a time.
+func (l *life) reboot(down time.Duration) {
+	l.forgive("", "the machine rebooted")
+	l.unit.end(true)
+	l.machine <- struct{}{}
+	defer func() { <-l.machine }()
+	l.forgive("", "the machine rebooted")
+	l.unrest.Add(1)
+	if err := l.world.shutDown(); err != nil {
+		l.violate("the simulation itself failed: %v", err)
+		return
+	}
+	time.Sleep(down)
+	if err := l.world.boot(); err != nil {
+		l.violate("the simulation itself failed: %v", err)
+	}
+	l.first(hook("start"))
+}
+
+// restartLXD restarts the daemon; its instances live on.
+func (l *life) restartLXD(down time.Duration) {
+	l.unrest.Add(1)
+	if err := l.world.daemon().Restart(context.Background(), down); err != nil {
+		l.violate("the simulation itself failed: %v", err)
+	}
+}
+
+// stopOne stops one of the unit's instances, as an operator would by hand.
+func (l *life) stopOne() {
+	for _, instance := range l.world.daemon().Possessions().Instances {
+		if instance.StatusCode == api.Running && owner.Owns(instance.Name) {
+			l.forgive(instance.Name, "the operator stopped it")
+			if err := l.world.put("http://lxd/1.0/instances/"+instance.Name+"/state", api.InstanceStatePut{Action: "stop", Force: true, Timeout: -1}); err != nil {
+				l.story.tell("it could not be stopped: %v", err)
+			}
+			return
+		}
+	}
+}
+
+// attachStorage mounts storage, as Juju does before it tells the unit.
+func (l *life) attachStorage() {
+	if err := os.MkdirAll(l.world.path("storage"), 0o755); err != nil {
+		l.violate("the simulation itself failed: %v", err)
+	}
+	l.unit.mount(l.world.path("storage"))
+	l.queue(hook("runner-storage-attached"))
+}
+
+// detachStorage asks the unit to let go of its storage.
+func (l *life) detachStorage() {
+	l.queue(hook("runner-storage-detaching"))
+}
+
+// harms are things that happen to what the unit has on its disk.
+var harms = []string{"state.json is gone", "state.json is half written", "etags.json is junk", "an exchange folder without an instance", "a temporary file is left"}
+
+// harm does one of harms, between two hooks.
+func (l *life) harm(what string) {
+	l.machine <- struct{}{}
+	defer func() { <-l.machine }()
+	folder := filepath.Join(l.world.root(), "var/lib/github-runner", owner.Prefix())
+	if _, err := os.Stat(folder); err != nil {
+		return
+	}
+	state := filepath.Join(folder, "state.json")
+	var err error
+	switch what {
+	case harms[0]:
+		err = os.RemoveAll(state)
+	case harms[1]:
+		err = os.Truncate(state, 100)
+	case harms[2]:
+		err = os.WriteFile(filepath.Join(folder, "etags.json"), []byte("{junk"), 0o600)
+	case harms[3]:
+		err = os.MkdirAll(filepath.Join(folder, "exchange", owner.NewName()), 0o700)
+	case harms[4]:
+		err = os.WriteFile(state+".tmp", []byte("{"), 0o600)
+	}
+	if err != nil && !os.IsNotExist(err) {
+		l.violate("the simulation itself failed: %v", err)
+	}
+}
+
+func idOf(fault lxd.Fault) string { return strconv.Itoa(fault.ID) }
