@@ -14,7 +14,7 @@ CHARMS := github-runner_amd64.charm github-runner_arm64.charm
 NATIVE := github-runner_$(if $(filter aarch64,$(shell uname -m)),arm64,amd64).charm
 PROGRAMS := bin/github-runner bin/lab bin/packcharm
 
-.PHONY: help setup build charm test check demo bench clean bin/application FORCE
+.PHONY: help setup build charm test check simulate demo bench clean bin/application FORCE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -37,6 +37,12 @@ check: ## gofmt, vet and staticcheck
 	$(GO) vet ./...
 	cd tools && ./with-go.sh go build -o ../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
 	$(WITH_GO) bin/staticcheck ./...
+
+SEEDS ?= 1000
+FIRST ?= 1
+simulate: ## Live through SEEDS=1000 units' lives with faults and kills, from seed FIRST=1
+	$(GO) test -c -o bin/simulate ./lab/simulation
+	bin/simulate -test.run '^TestSeeds$$' -test.timeout 0 -seeds $(SEEDS) -first $(FIRST)
 
 demo: setup build $(NATIVE) ## Show the charm's main story, on real LXD where it can run
 	@demo/demo.sh

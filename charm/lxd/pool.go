@@ -165,9 +165,15 @@ func (c *Cloud) leavePool(server server, pool api.StoragePool) error {
 	if pool.Name != sharedPool && !c.config.ownedByUnit(pool.Name) {
 		return nil
 	}
-	runners := c.runnersOn(pool)
 	memory := strings.HasSuffix(pool.Name, memorySuffix)
-	if len(runners) > 0 && memory != (c.config.StorageKind == MemoryStorage) {
+	var runners []string
+	if memory != (c.config.StorageKind == MemoryStorage) {
+		var err error
+		if runners, err = c.withoutForeign(server, c.runnersOn(pool)); err != nil {
+			return err
+		}
+	}
+	if len(runners) > 0 {
 		return runner.Trouble{
 			Advice: "runner-storage can't change while runners use the other storage: set it back, or flush the runners first",
 			Err:    fmt.Errorf("storage pool %s holds %s", pool.Name, strings.Join(runners, ", ")),
@@ -177,6 +183,21 @@ func (c *Cloud) leavePool(server server, pool api.StoragePool) error {
 		return nil
 	}
 	return c.deletePool(server, pool)
+}
+
+// withoutForeign leaves out the instances that only have a name of ours.
+func (c *Cloud) withoutForeign(server server, names []string) ([]string, error) {
+	var own []string
+	for _, name := range names {
+		instance, _, err := server.GetInstance(name)
+		if ignoreMissing(err) != nil {
+			return nil, cannot(err, "look at instance %s", name)
+		}
+		if err == nil && c.isOurs(*instance) {
+			own = append(own, name)
+		}
+	}
+	return own, nil
 }
 
 // runnersOn returns the names of the unit's instances on a pool.

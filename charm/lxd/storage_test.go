@@ -524,3 +524,26 @@ func TestMemoryOfContainersHoldsTheirDisks(t *testing.T) {
 		}
 	}
 }
+
+func TestForeignInstanceDoesNotHoldStorage(t *testing.T) {
+	cloud, server, _ := emulatedCloud(t, nil)
+	if _, err := cloud.ensurePool(server, 1); err != nil {
+		t.Fatal(err)
+	}
+	foreign := api.InstancesPost{
+		Name:        cloud.config.Owner.NewName(),
+		Source:      api.InstanceSource{Type: "image", Alias: "noble"},
+		InstancePut: api.InstancePut{Devices: map[string]map[string]string{"root": {"type": "disk", "path": "/", "pool": sharedPool}}},
+	}
+	if err := server.change("POST", "/instances", foreign, ""); err != nil {
+		t.Fatal(err)
+	}
+	cloud.config.StorageKind = MemoryStorage
+	pool, _, err := server.GetStoragePool(sharedPool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cloud.leavePool(server, *pool); err != nil {
+		t.Errorf("somebody else's instance keeps the unit from other storage: %v", err)
+	}
+}

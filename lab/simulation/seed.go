@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github-runner/charm/juju"
+	"github-runner/charm/secret"
 	"github-runner/lab/github"
 	"github-runner/lab/lxd"
 	"github-runner/lab/runnerapp"
@@ -23,7 +24,7 @@ func Seeded(seed uint64) Plan {
 		Config:     map[string]any{"path": "acme/widgets", "token": "ghp_SECRET1", "virtual-machines": int64(1 + d.IntN(4))},
 	}
 	if d.one(4) {
-		d.plan.Proxies = juju.Proxies{HTTP: "http://user:SECRETproxy@proxy.test:3128", HTTPS: "http://user:SECRETproxy@proxy.test:3128", NoProxy: "localhost"}
+		d.plan.Proxies = juju.Proxies{HTTP: secret.New("http://user:SECRETproxy@proxy.test:3128"), HTTPS: secret.New("http://user:SECRETproxy@proxy.test:3128"), NoProxy: "localhost"}
 	}
 	d.jobs()
 	// A life has one or two kinds of trouble rather than all at once: what is

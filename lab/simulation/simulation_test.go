@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	seeds   = flag.Int("seeds", 20, "how many lives TestSeeds lives through")
+	seeds   = flag.Int("seeds", usualSeeds, "how many lives TestSeeds lives through")
 	first   = flag.Uint64("first", 1, "the seed of the first")
 	verbose = flag.Bool("story", false, "print the stories, also of lives in which all was well")
 )
@@ -94,7 +94,7 @@ func TestSeeds(t *testing.T) {
 	began := time.Now()
 	t.Cleanup(func() {
 		took := time.Since(began)
-		t.Logf("%d lives of %v in all: %d hooks and actions, %d jobs, %d faults, %d kills; %.1f lives a second",
+		fmt.Printf("%d lives of %v in all: %d hooks and actions, %d jobs, %d faults, %d kills; %.1f lives a second\n",
 			*seeds, sum.Simulated.Round(time.Hour), sum.Hooks, sum.Jobs, sum.Faults, sum.Kills, float64(*seeds)/took.Seconds())
 	})
 	for seed := *first; seed < *first+uint64(*seeds); seed++ {
