@@ -82,6 +82,7 @@ func (l *life) misconfigure(option string, value any) {
 
 // remove is juju remove-unit.
 func (l *life) remove() {
+	l.unit.die()
 	l.stopped.Store(true)
 	l.queue(hook("stop"))
 	l.queue(hook("remove"))

@@ -319,6 +319,7 @@ func (l *life) proveWork() {
 // retire removes the unit and checks that nothing of it is left.
 func (l *life) retire() {
 	if !l.removed.Load() {
+		l.unit.die()
 		l.stopped.Store(true)
 		l.attempt(hook("stop"))
 		l.attempt(hook("remove"))

@@ -36,6 +36,7 @@ type unit struct {
 	proxies juju.Proxies
 	storage string // where it is mounted; "": none is attached
 	build   string
+	dying   bool // juju remove-unit was said
 	status  juju.Status
 	message string
 	running *process
@@ -186,6 +187,13 @@ func (u *unit) mend() {
 	}
 }
 
+// die is what Juju knows once the unit is to be removed.
+func (u *unit) die() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.dying = true
+}
+
 // mount mounts storage at a place; "" unmounts it.
 func (u *unit) mount(storage string) {
 	u.mu.Lock()
@@ -259,6 +267,12 @@ func (t *tools) StorageIDs(context.Context, string) (ids []string, err error) {
 func (t *tools) StorageLocation(context.Context, string) (location string, err error) {
 	err = t.effect("storage-get", func() { location = t.unit.storage })
 	return location, err
+}
+
+// Dying implements charm.Model.
+func (t *tools) Dying(context.Context, string) (dying bool, err error) {
+	err = t.effect("goal-state", func() { dying = t.unit.dying })
+	return dying, err
 }
 
 // RelationIDs implements charm.Model: there are none.
