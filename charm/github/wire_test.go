@@ -83,6 +83,27 @@ func TestProxy(t *testing.T) {
 	}
 }
 
+func TestUnreachableProxyKeepsItsPassword(t *testing.T) {
+	refusing := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		http.Error(out, "who are you", http.StatusProxyAuthRequired)
+	}))
+	defer refusing.Close()
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	w := newWorld(t, lab.Options{})
+	for name, proxy := range map[string]string{"refusing": refusing.URL, "gone": gone.URL} {
+		for _, api := range []string{"http://github.invalid", "https://github.invalid"} {
+			secretive := strings.Replace(proxy, "://", "://user:hunter2@", 1)
+			client := w.client(func(o *github.Options) { o.Proxy = github.Proxy{HTTP: secretive, HTTPS: secretive} })
+			_, err := client.Runners(testContext(t), runner.Scope{API: api, Path: "acme/widgets"}, "")
+			if err == nil || strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("%s by way of a proxy that is %s: %v", api, name, err)
+			}
+			t.Log(err)
+		}
+	}
+}
+
 func TestCacheTrouble(t *testing.T) {
 	for name, data := range map[string]string{
 		"not JSON":       "\x00\x01",

@@ -1,11 +1,13 @@
 package lxd
 
 import (
+	"compress/gzip"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -315,16 +317,28 @@ func writtenFile(userData, path string) string {
 		if file.Path != path {
 			continue
 		}
-		switch file.Encoding {
-		case "b64", "base64":
-			decoded, err := base64.StdEncoding.DecodeString(file.Content)
-			if err != nil {
-				return ""
-			}
-			return string(decoded)
-		default:
-			return file.Content
-		}
+		return decoded(file.Content, file.Encoding)
 	}
 	return ""
+}
+
+// decoded is a file's content in one of cloud-init's encodings; "" where it is
+// none.
+func decoded(content, encoding string) string {
+	var reader io.Reader = strings.NewReader(content)
+	switch encoding {
+	case "gz+b64", "gz+base64", "gzip+b64", "gzip+base64":
+		unzipped, err := gzip.NewReader(base64.NewDecoder(base64.StdEncoding, reader))
+		if err != nil {
+			return ""
+		}
+		reader = unzipped
+	case "b64", "base64":
+		reader = base64.NewDecoder(base64.StdEncoding, reader)
+	}
+	text, err := io.ReadAll(reader)
+	if err != nil {
+		return ""
+	}
+	return string(text)
 }
