@@ -1,6 +1,7 @@
 package lxd
 
 import (
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -33,6 +34,16 @@ func (s *Server) findSources() {
 			p.Status = "Unavailable"
 		}
 	}
+}
+
+// lostPool is the name of the instance's pool where that is not available.
+func (s *Server) lostPool(i *instance) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.pools[rootPool(i.expandedDevices(s))]; p != nil && p.Status == "Unavailable" {
+		return p.Name
+	}
+	return ""
 }
 
 // showPool is a pool as the API shows it; s.mu is held.
@@ -137,8 +148,8 @@ func (s *Server) openSource(p *api.StoragePool) error {
 // made.
 func subvolume(source string) error {
 	var fs unix.Statfs_t
-	if unix.Statfs(source, &fs) == nil {
-		if int64(fs.Type) != unix.BTRFS_SUPER_MAGIC {
+	if err := unix.Statfs(source, &fs); !errors.Is(err, os.ErrNotExist) {
+		if err != nil || int64(fs.Type) != unix.BTRFS_SUPER_MAGIC {
 			return says("Provided path does not reside on a btrfs filesystem")
 		}
 		return emptyFolder(source)

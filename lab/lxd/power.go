@@ -70,6 +70,9 @@ func (s *Server) start(ctx context.Context, i *instance) error {
 	if f := s.faults.take(StartFails, i.Name); f != nil {
 		return says("%s", f.message("Failed to run: lxd forkstart "+i.Name+": exit status 1"))
 	}
+	if pool := s.lostPool(i); pool != "" {
+		return says("Storage pool %q unavailable on this server", pool)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := i.expandedDevices(s)
