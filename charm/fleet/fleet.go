@@ -51,6 +51,7 @@ func (a Assembler) Assemble(s state.CharmState, m charm.Materials) (charm.Fleet,
 		return charm.Fleet{}, err
 	}
 	log := metrics.NewLog(a.Root)
+	journal := charm.Journal{Flavor: a.App, File: log, Jobs: jobs{client}, Log: m.Log}
 	var applicationVersion atomic.Value
 	manager := runner.NewManager(runner.Config{
 		Owner:  s.Owner,
@@ -63,7 +64,7 @@ func (a Assembler) Assemble(s state.CharmState, m charm.Materials) (charm.Fleet,
 			}
 			return application, err
 		},
-		Journal:  charm.Journal{Flavor: a.App, File: log, Jobs: jobs{client}, Log: m.Log},
+		Journal:  journal,
 		LogDir:   m.Dir.LogPath,
 		Limits:   runner.DefaultLimits(runtime.NumCPU()),
 		Memory:   m.Memory,
@@ -74,7 +75,7 @@ func (a Assembler) Assemble(s state.CharmState, m charm.Materials) (charm.Fleet,
 	return charm.Fleet{
 		Manager: manager,
 		Host:    host{cloud: cloud, log: log},
-		Former:  a.former(s, m, cloud, client),
+		Former:  a.former(s, m, cloud, client, journal),
 		Version: func() string { v, _ := applicationVersion.Load().(string); return v },
 		Close:   client.Close,
 	}, nil
@@ -82,7 +83,7 @@ func (a Assembler) Assemble(s state.CharmState, m charm.Materials) (charm.Fleet,
 
 // former is what is left of the Python charm; nil when that was seen to be
 // nothing.
-func (a Assembler) former(s state.CharmState, m charm.Materials, cloud *lxd.Cloud, client *github.Client) charm.Former {
+func (a Assembler) former(s state.CharmState, m charm.Materials, cloud *lxd.Cloud, client *github.Client, journal charm.Journal) charm.Former {
 	if m.FormerCharm.Done {
 		return nil
 	}
@@ -93,6 +94,7 @@ func (a Assembler) former(s state.CharmState, m charm.Materials, cloud *lxd.Clou
 		Root:     a.Root,
 		Machines: cloud,
 		GitHub:   client,
+		Journal:  journal,
 		Memory:   m.FormerCharm,
 		Save:     m.SaveFormerCharm,
 		Log:      m.Log,

@@ -10,11 +10,13 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/canonical/lxd/shared/api"
 
+	"github-runner/charm/cloudinit"
 	"github-runner/charm/runner"
 	"github-runner/charm/takeover"
 )
@@ -29,6 +31,11 @@ const (
 	// formerPorts closed all ports of the machine but that of its policy
 	// service: nobody else's ACL has that.
 	formerPorts = "1-8079,8081-65535"
+
+	// formerInstalled holds when a runner came online, in seconds.
+	formerInstalled = "runner-installed.timestamp"
+	// maxTimestamp is later than any runner: the year 5138.
+	maxTimestamp = 1e11
 
 	keyACLs         = "security.acls"
 	keyEgressAction = "security.acls.default.egress.action"
@@ -132,6 +139,28 @@ func (c *Cloud) RemoveFormer(ctx context.Context, name string) error {
 		return fmt.Errorf("cannot delete instance %s: %w", name, err)
 	}
 	return nil
+}
+
+// FormerRemains implements takeover.Machines. The Python charm's runners left files
+// of the same names as ours, and one more.
+func (c *Cloud) FormerRemains(dir, name string) (remains runner.Remains, came time.Time) {
+	left := exchange{root: dir, name: name}
+	for file, content := range map[string]*[]byte{cloudinit.PreJobMetricsFile: &remains.PreJob, cloudinit.PostJobMetricsFile: &remains.PostJob} {
+		data, err := left.read(file, maxMetricsFile)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			c.log.WithField("runner", name).WithError(err).Warn("what a runner of the previous charm measured is lost")
+		}
+		*content = data
+	}
+	stamp, err := left.read(formerInstalled, maxMetricsFile)
+	if err != nil {
+		return remains, came
+	}
+	seconds, err := strconv.ParseFloat(strings.TrimSpace(string(stamp)), 64)
+	if err != nil || !(seconds > 0 && seconds < maxTimestamp) {
+		return remains, came
+	}
+	return remains, time.UnixMilli(int64(seconds * 1000))
 }
 
 // RemoveFormerSetup implements takeover.Machines. The images stay, for they are

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	lxd "github.com/canonical/lxd/client"
 	"github.com/canonical/lxd/shared/api"
@@ -266,5 +267,43 @@ func TestFormerPoolBesideOursStays(t *testing.T) {
 	}
 	if slices.Contains(remains(t, client), "pool runner") {
 		t.Error("the pool is there after the unit")
+	}
+}
+
+func TestFormerRemains(t *testing.T) {
+	cloud, _, _ := emulatedCloud(t, nil)
+	dir := t.TempDir()
+	write := func(runner, name, content string) {
+		t.Helper()
+		path := filepath.Join(dir, runner, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("whole", "pre-job-metrics.json", "{}")
+	write("whole", "post-job-metrics.json", "[]")
+	write("whole", formerInstalled, "1720000000.25\n")
+	for _, stamp := range []string{"-1", "NaN", "Inf", "1e300", "", "soon", strings.Repeat("1", maxMetricsFile+1)} {
+		write("stamp"+stamp[:min(len(stamp), 10)], formerInstalled, stamp)
+	}
+	write("endless", "pre-job-metrics.json", strings.Repeat(" ", maxMetricsFile+1))
+	write("linked", "x", "")
+	if err := os.Symlink(filepath.Join(dir, "whole", "pre-job-metrics.json"), filepath.Join(dir, "linked", "pre-job-metrics.json")); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		var want runner.Remains
+		var online time.Time
+		if entry.Name() == "whole" {
+			want, online = runner.Remains{PreJob: []byte("{}"), PostJob: []byte("[]")}, time.UnixMilli(1720000000250)
+		}
+		got, came := cloud.FormerRemains(dir, entry.Name())
+		if diff := cmp.Diff(want, got); diff != "" || !came.Equal(online) {
+			t.Errorf("%s: came %v (-want +got):\n%s", entry.Name(), came, diff)
+		}
 	}
 }

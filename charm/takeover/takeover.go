@@ -37,6 +37,10 @@ type Machines interface {
 	FormerWorking(ctx context.Context, name string) (runner.Working, error)
 	// RemoveFormer removes one of them, running or not; nil when it is gone.
 	RemoveFormer(ctx context.Context, name string) error
+	// FormerRemains reads what a runner that is gone left in its folder below dir,
+	// whatever is there: it is hostile. came is when it came online, zero where it
+	// does not say so.
+	FormerRemains(dir, name string) (remains runner.Remains, came time.Time)
 	// RemoveFormerSetup removes what they shared, but what is in use by others.
 	RemoveFormerSetup(ctx context.Context) error
 }
@@ -46,6 +50,11 @@ type Machines interface {
 type GitHub interface {
 	Runners(ctx context.Context, scope runner.Scope, prefix string) ([]runner.Registration, error)
 	Deregister(ctx context.Context, scope runner.Scope, id int64) error
+}
+
+// Journal is told of the end of runners; see runner.Journal.
+type Journal interface {
+	Ended(ctx context.Context, runner runner.Info, remains runner.Remains, came time.Time)
 }
 
 // Config is what a Takeover works with.
@@ -59,6 +68,8 @@ type Config struct {
 	Root     string
 	Machines Machines
 	GitHub   GitHub
+	// Journal gets the jobs that runners had; nil: nobody wants them.
+	Journal Journal
 	// Memory is what the last takeover remembered; Save keeps what this one
 	// does.
 	Memory Memory

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/sirupsen/logrus"
@@ -39,6 +42,7 @@ type world struct {
 	away     error
 	setups   int // how often the setup was removed
 	saved    []Memory
+	ended    []string // with what they left
 }
 
 func newWorld(names ...string) *world {
@@ -84,6 +88,18 @@ func (w *world) RemoveFormer(_ context.Context, name string) error {
 	return nil
 }
 
+func (w *world) FormerRemains(dir, name string) (runner.Remains, time.Time) {
+	pre, err := os.ReadFile(filepath.Join(dir, name, "pre-job-metrics.json"))
+	if err != nil {
+		pre = []byte(err.Error())
+	}
+	return runner.Remains{PreJob: pre}, time.Unix(1, 0)
+}
+
+func (w *world) Ended(_ context.Context, ended runner.Info, remains runner.Remains, came time.Time) {
+	w.ended = append(w.ended, fmt.Sprint(ended.Name, " ", ended.Scope.Path, " ", string(remains.PreJob), " ", came.Unix()))
+}
+
 func (w *world) RemoveFormerSetup(context.Context) error {
 	w.setups++
 	return nil
@@ -126,7 +142,7 @@ func (w *world) takeover(change func(*Config)) *Takeover {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	config := Config{
-		Unit: "github-runner/0", Scope: current, Machines: w, GitHub: w,
+		Unit: "github-runner/0", Scope: current, Machines: w, GitHub: w, Journal: w,
 		Save: func(m Memory) error { w.saved = append(w.saved, m); return nil },
 		Log:  logrus.NewEntry(log),
 	}

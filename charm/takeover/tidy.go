@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github-runner/charm/runner"
 )
 
 // Tidy removes what the Python charm left besides runners: at once what only its
@@ -40,7 +42,7 @@ func (t *Takeover) Tidy(ctx context.Context) error {
 		t.endTimer(ctx),
 		t.removeCron(),
 		t.removeSecrets(),
-		t.removeMetrics(alive),
+		t.removeMetrics(ctx, alive),
 	}
 	if mine == 0 {
 		failures = append(failures, t.removeShared(ctx, len(instances) > 0))
@@ -117,8 +119,9 @@ func (t *Takeover) removeSecrets() error {
 	return errors.Join(failures...)
 }
 
-// removeMetrics removes the file systems of this unit's runners that are gone.
-func (t *Takeover) removeMetrics(alive map[string]bool) error {
+// removeMetrics removes the file systems of this unit's runners that are gone, once
+// what they measured is written down.
+func (t *Takeover) removeMetrics(ctx context.Context, alive map[string]bool) error {
 	var failures []error
 	for _, place := range []struct{ dir, suffix string }{{metricsDir, ""}, {metricsImages, ".img"}, {quarantineDir, ".tar.gz"}} {
 		dir := t.path(place.dir)
@@ -130,6 +133,10 @@ func (t *Takeover) removeMetrics(alive map[string]bool) error {
 			name, ok := strings.CutSuffix(entry.Name(), place.suffix)
 			if !ok || alive[name] || !owns(t.cfg.Unit, name) {
 				continue
+			}
+			if place.dir == metricsDir && t.cfg.Journal != nil {
+				remains, came := t.cfg.Machines.FormerRemains(dir, name)
+				t.cfg.Journal.Ended(ctx, runner.Info{Instance: runner.Instance{Name: name, Scope: t.former()}}, remains, came)
 			}
 			failures = append(failures, removeAll(filepath.Join(dir, entry.Name())))
 		}

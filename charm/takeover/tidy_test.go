@@ -134,8 +134,8 @@ func TestTidyInTwoParts(t *testing.T) {
 	if diff := cmp.Diff([]string{"disable --now " + timerUnit, "stop " + timerService, "daemon-reload"}, m.asked()); diff != "" {
 		t.Errorf("systemctl (-want +got):\n%s", diff)
 	}
-	if m.setups != 0 {
-		t.Error("what a runner uses in LXD was removed")
+	if m.setups != 0 || m.ended != nil {
+		t.Errorf("with a runner left, %d setups of LXD were removed, and %v ended", m.setups, m.ended)
 	}
 
 	delete(m.running, first)
@@ -146,6 +146,9 @@ func TestTidyInTwoParts(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"disable --now " + policyUnit, "daemon-reload"}, m.asked()[3:]); diff != "" {
 		t.Errorf("systemctl (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{first + " acme {} 1"}, m.ended); diff != "" {
+		t.Errorf("ended (-want +got):\n%s", diff)
 	}
 	if m.setups != 1 {
 		t.Errorf("the setup of LXD was removed %d times", m.setups)
