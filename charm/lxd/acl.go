@@ -7,26 +7,43 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/canonical/lxd/shared/api"
 
 	"github-runner/charm/runner"
 )
 
-// metadataService is where clouds tell machines their secrets.
-var metadataService = netip.MustParsePrefix("169.254.169.254/32")
-
 // ensureACL closes to the runners every address of the machine, the metadata
-// service, the denylist, and IPv6 as a whole. LXD itself lets DHCP and DNS of the
-// bridge through.
-func (c *Cloud) ensureACL(server server) error {
-	addresses, err := machineAddresses()
+// service, the denylist, their own subnet, and IPv6 as a whole. LXD itself lets
+// DHCP and DNS through. gateway is the machine's address on the bridge, with the
+// bridge's subnet.
+//
+// The subnet is closed because port isolation stops only frames that go from one
+// runner straight to another, not packets that the machine forwards back.
+func (c *Cloud) ensureACL(server server, gateway netip.Prefix) error {
+	machine, err := machineAddresses()
 	if err != nil {
 		return err
 	}
+	open, complaints := c.config.openings(machine, gateway)
+	if c.complained.CompareAndSwap(false, true) {
+		for _, complaint := range complaints {
+			c.log.Warn(complaint)
+		}
+	}
+	closed := append([]netip.Prefix{metadataService, gateway}, c.config.Denylist...)
+	for _, addr := range machine {
+		closed = append(closed, netip.PrefixFrom(addr, addr.BitLen()))
+	}
+	if c.config.PolicyPort != 0 {
+		open = append(open, netip.AddrPortFrom(gateway.Addr(), c.config.PolicyPort))
+	}
+	return c.writeACL(server, egressRules(closed, open))
+}
+
+// writeACL makes the ACL have these rules, and no others.
+func (c *Cloud) writeACL(server server, wanted []api.NetworkACLRule) error {
 	name := c.config.unitName()
-	wanted := egressRules(addresses, c.config.Denylist)
 	current, etag, err := server.GetNetworkACL(name)
 	if err = classify(err); errors.Is(err, runner.ErrNotFound) {
 		request := api.NetworkACLsPost{
@@ -61,26 +78,6 @@ func (c *Cloud) readBackACL(server server, wanted []api.NetworkACLRule) error {
 		return fmt.Errorf("cannot set up the network ACL %s: LXD accepted its rules and shows others", c.config.unitName())
 	}
 	return nil
-}
-
-// egressRules are the rejections, in a stable order.
-func egressRules(addresses []netip.Addr, denylist []netip.Prefix) []api.NetworkACLRule {
-	closed := []netip.Prefix{metadataService}
-	for _, address := range addresses {
-		closed = append(closed, netip.PrefixFrom(address, address.BitLen()))
-	}
-	closed = append(closed, denylist...)
-	var destinations []string
-	for _, prefix := range closed {
-		if prefix.Addr().Is4() {
-			destinations = append(destinations, prefix.Masked().String())
-		}
-	}
-	slices.Sort(destinations)
-	return []api.NetworkACLRule{
-		{Action: "reject", State: "enabled", Destination: strings.Join(slices.Compact(destinations), ",")},
-		{Action: "reject", State: "enabled", Destination: "::/0"},
-	}
 }
 
 // machineAddresses are all addresses of the machine but those of the loopback,

@@ -73,8 +73,12 @@ type Config struct {
 	StorageKind string
 	// StoragePath is where Juju attached the storage; "": nothing is attached.
 	StoragePath string
-	// Denylist are the networks that runners may not reach.
+	// Denylist are the networks that runners may not reach. What Proxy,
+	// DockerMirror and DebugHosts name by address stays reachable, on its port.
 	Denylist []netip.Prefix
+	// PolicyPort is the TCP port of the machine's address on the unit's bridge
+	// that runners may reach beside DNS and DHCP; 0: none.
+	PolicyPort uint16
 	// Proxy, Aproxy, DockerMirror and DebugHosts are passed on to the runners.
 	// One of the debug hosts is chosen for each.
 	Proxy        cloudinit.Proxy
@@ -99,6 +103,8 @@ type Cloud struct {
 	power powerLog
 	// plain is set once it was said that exchange folders are plain ones.
 	plain atomic.Bool
+	// complained is set once it was said what runners can't reach.
+	complained atomic.Bool
 }
 
 // New returns the cloud that config describes, without touching the daemon.

@@ -3,9 +3,17 @@ package lxd
 import (
 	"context"
 	"errors"
+	"net/http"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 
+	"github.com/canonical/lxd/shared/api"
+	"github.com/sirupsen/logrus"
+	"github.com/sirupsen/logrus/hooks/test"
+
+	"github-runner/charm/cloudinit"
 	"github-runner/charm/runner"
 	emulation "github-runner/lab/lxd"
 )
@@ -91,18 +99,72 @@ func TestIsolationIsKeptUpWithoutAnImage(t *testing.T) {
 		t.Fatalf("Prepare without an image: %v", err)
 	}
 	name := cloud.config.unitName()
+	denied := []string{"198.18.4.0/24", "198.18.5.0/24"}
 	for _, count := range []int{0, 1} {
-		cloud.config.Denylist = prefixes([]string{"198.51.100.0/24", "203.0.113.0/24"}[count])
+		cloud.config.Denylist = prefixes(denied[count])
 		if _, err := cloud.Prepare(t.Context(), runner.Want{Count: count}); (err == nil) != (count == 0) {
 			t.Errorf("Prepare for %d runners: %v", count, err)
 		}
-		addresses, err := machineAddresses()
+		acl, _, err := server.GetNetworkACL(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		acl, _, err := server.GetNetworkACL(name)
-		if wanted := egressRules(addresses, cloud.config.Denylist); err != nil || acl.Egress[0] != wanted[0] {
-			t.Errorf("the ACL for %d runners: %+v, %v", count, acl, err)
+		closed := strings.Split(acl.Egress[0].Destination, ",")
+		if !slices.Contains(closed, denied[count]) || slices.Contains(closed, denied[1-count]) || !slices.Contains(closed, "169.254.169.254/32") {
+			t.Errorf("the ACL for %d runners: %+v", count, acl)
 		}
+	}
+}
+
+func TestACLOfABridgeThatWasEdited(t *testing.T) {
+	cloud, server, _ := emulatedCloud(t, func(c *Config) { c.PolicyPort = 8080 })
+	name := cloud.config.unitName()
+	if _, err := cloud.Prepare(t.Context(), runner.Want{Count: 1}); err != nil {
+		t.Fatal(err)
+	}
+	edit := func(address string) error {
+		change := api.NetworkPut{Config: merged(cloud.networkConfig(), map[string]string{"ipv4.address": address})}
+		if err := server.change(http.MethodPut, apiPath("networks", name), change, ""); err != nil {
+			t.Fatal(err)
+		}
+		_, err := cloud.Prepare(t.Context(), runner.Want{Count: 1})
+		return err
+	}
+	if err := edit("198.18.4.1/30"); err != nil {
+		t.Fatal(err)
+	}
+	acl, _, err := server.GetNetworkACL(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	destination, gateway := acl.Egress[0].Destination, acl.Egress[1]
+	if !strings.Contains(destination, "198.18.4.0/32,198.18.4.2/31") || gateway.Destination != "198.18.4.1/32" || gateway.DestinationPort != "1-8079,8081-65535" {
+		t.Errorf("the new subnet is not what is closed: %+v", acl.Egress)
+	}
+	var trouble runner.Trouble
+	if err := edit("none"); !errors.As(err, &trouble) || !strings.Contains(trouble.Advice, "lxc network set "+name) {
+		t.Errorf("a bridge without an address: %v", err)
+	}
+}
+
+func TestWhatCannotBeReachedIsSaidOnce(t *testing.T) {
+	log, hook := test.NewNullLogger()
+	cloud, _, _ := emulatedCloud(t, func(c *Config) {
+		c.DebugHosts = []cloudinit.DebugHost{{Host: "2001:db8::1", Port: 2200}}
+		c.Log = logrus.NewEntry(log)
+	})
+	for range 2 {
+		if _, err := cloud.Prepare(t.Context(), runner.Want{Count: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var said []string
+	for _, entry := range hook.AllEntries() {
+		if entry.Level <= logrus.WarnLevel {
+			said = append(said, entry.Message)
+		}
+	}
+	if len(said) != 1 || said[0] != "runners can't reach the debug host [2001:db8::1]:2200: runners have no IPv6" {
+		t.Errorf("warnings: %q", said)
 	}
 }

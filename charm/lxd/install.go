@@ -36,14 +36,14 @@ var installations = map[string][]step{
 	"ubuntu": {
 		{"finishing what was left half installed", []string{"dpkg", "--configure", "-a"}},
 		{"refreshing the package lists", []string{"apt-get", "update"}},
-		{"installing storage tools", []string{"apt-get", "install", "--yes", "--no-install-recommends", "btrfs-progs"}},
+		{"installing tools for storage and firewall", []string{"apt-get", "install", "--yes", "--no-install-recommends", "btrfs-progs", "nftables"}},
 		{"installing LXD " + snapChannel, []string{"snap", "install", "lxd", "--channel=" + snapChannel}},
 		{"waiting for LXD", []string{"/snap/bin/lxd", "waitready", "--timeout=120"}},
 	},
 	"debian": {
 		{"finishing what was left half installed", []string{"dpkg", "--configure", "-a"}},
 		{"refreshing the package lists", []string{"apt-get", "update"}},
-		{"installing storage tools", []string{"apt-get", "install", "--yes", "--no-install-recommends", "btrfs-progs"}},
+		{"installing tools for storage and firewall", []string{"apt-get", "install", "--yes", "--no-install-recommends", "btrfs-progs", "nftables"}},
 		{"installing LXD", []string{"apt-get", "install", "--yes", "lxd", "lxd-client"}},
 		{"waiting for LXD", []string{"lxd", "waitready", "--timeout=120"}},
 	},

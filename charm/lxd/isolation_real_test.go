@@ -2,7 +2,6 @@ package lxd
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -15,38 +14,6 @@ import (
 	"github-runner/charm/cloudinit"
 	"github-runner/charm/runner"
 )
-
-func TestRealRunnerReachesNoAddressOfTheMachine(t *testing.T) {
-	cloud := realCloud(t, func(c *Config) { c.Denylist = prefixes("203.0.113.0/24") })
-	web := newWebServer(t)
-	name := born(t, cloud, web)
-	addresses, err := machineAddresses()
-	if err != nil {
-		t.Fatal(err)
-	}
-	// A refused connection shows that the packet was answered with a rejection,
-	// or that it got through to where nobody listens: so somebody listens.
-	var checks strings.Builder
-	for _, address := range addresses {
-		if !address.Is4() {
-			continue
-		}
-		server := &http.Server{Handler: http.NotFoundHandler()}
-		listener := listenOn(t, address.String())
-		go server.Serve(listener)
-		t.Cleanup(func() { server.Close() })
-		fmt.Fprintf(&checks, "curl -s --max-time 3 http://%s/ && call open/%s\n", listener.Addr(), address)
-	}
-	web.run(name, checks.String()+"call checked; sleep 60")
-	web.await(t, "checked")
-	for _, address := range addresses {
-		select {
-		case <-web.called("open/" + address.String()):
-			t.Errorf("a runner reaches the machine's %s", address)
-		default:
-		}
-	}
-}
 
 func TestRealDamagedInstances(t *testing.T) {
 	cloud := realCloud(t, nil)

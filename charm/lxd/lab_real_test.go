@@ -94,9 +94,15 @@ echo Listening for Jobs
 eval "$(curl -fsS URL/next/$(hostname))"
 `
 
+// webSpace is the network namespace of the web server, webAddress its address.
+const (
+	webSpace   = "ghr-lxd-test"
+	webAddress = "198.51.100.254"
+)
+
 func newWebServer(t *testing.T) *webServer {
 	t.Helper()
-	const space = "ghr-lxd-test"
+	const space = webSpace
 	run := func(args ...string) {
 		t.Helper()
 		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
@@ -109,12 +115,12 @@ func newWebServer(t *testing.T) *webServer {
 	t.Cleanup(func() { exec.Command("ip", "link", "delete", "ghrtest0").Run() })
 	run("address", "add", "198.51.100.253/30", "dev", "ghrtest0")
 	run("link", "set", "ghrtest0", "up")
-	run("-n", space, "address", "add", "198.51.100.254/30", "dev", "web0")
+	run("-n", space, "address", "add", webAddress+"/30", "dev", "web0")
 	run("-n", space, "link", "set", "web0", "up")
 	run("-n", space, "link", "set", "lo", "up")
 
-	listener := listenIn(t, "/run/netns/"+space, "198.51.100.254:80")
-	web := &webServer{url: "http://198.51.100.254", scripts: map[string]chan string{}, calls: map[string]chan struct{}{}}
+	listener := listenIn(t, "/run/netns/"+space, webAddress+":80")
+	web := &webServer{url: "http://" + webAddress, scripts: map[string]chan string{}, calls: map[string]chan struct{}{}}
 	web.archive = tarball(t, strings.ReplaceAll(testApplication, "URL", web.url))
 	server := &http.Server{Handler: web}
 	go server.Serve(listener)
@@ -151,16 +157,6 @@ func listenIn(t *testing.T, space, address string) net.Listener {
 		t.Fatal(r.err)
 	}
 	return r.listener
-}
-
-// listenOn opens a socket of this machine on any port.
-func listenOn(t *testing.T, address string) net.Listener {
-	t.Helper()
-	listener, err := net.Listen("tcp4", net.JoinHostPort(address, "0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return listener
 }
 
 func tarball(t *testing.T, script string) []byte {

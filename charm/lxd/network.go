@@ -32,34 +32,46 @@ func (c *Cloud) networkConfig() map[string]string {
 	}
 }
 
-// ensureNetwork makes the unit's bridge, or makes it again what it should be, and
-// reports whether it is a new one. networks are all that LXD has.
-func (c *Cloud) ensureNetwork(server server, networks []api.Network) (created bool, err error) {
-	name := c.config.unitName()
-	for _, network := range networks {
-		if network.Name == name {
-			return false, c.repairNetwork(server, network)
+// gateway returns the machine's address on the unit's bridge, with the bridge's
+// subnet: that of network, or for nil, where there is none yet, a free one. A
+// subnet that was edited is taken as it is: runners have addresses in it.
+func (c *Cloud) gateway(network *api.Network, networks []api.Network) (netip.Prefix, error) {
+	if network != nil {
+		address := network.Config["ipv4.address"]
+		gateway, err := netip.ParsePrefix(address)
+		if err != nil || !gateway.Addr().Is4() {
+			return netip.Prefix{}, runner.Trouble{
+				Advice: fmt.Sprintf("give the runners' bridge an address again: lxc network set %s ipv4.address auto", network.Name),
+				Err:    fmt.Errorf("cannot use the network %s: its ipv4.address %q is no IPv4 address with a subnet", network.Name, address),
+			}
 		}
+		return gateway, nil
 	}
 	taken, err := takenSubnets(networks)
 	if err != nil {
-		return false, err
+		return netip.Prefix{}, err
 	}
 	gateway, ok := freeSubnet(taken, c.config.unitName())
 	if !ok {
-		return false, runner.Trouble{
+		return netip.Prefix{}, runner.Trouble{
 			Advice: "no private IPv4 subnet is free for the runners' bridge: remove a route or an LXD network",
-			Err:    fmt.Errorf("cannot create the network %s: all of %s overlap with routes, addresses or networks of this machine", name, strings.Join(privateRanges[:], ", ")),
+			Err:    fmt.Errorf("cannot create the network %s: all of %s overlap with routes, addresses or networks of this machine", c.config.unitName(), strings.Join(privateRanges[:], ", ")),
 		}
 	}
+	return gateway, nil
+}
+
+// createNetwork makes the unit's bridge.
+func (c *Cloud) createNetwork(server server, gateway netip.Prefix) error {
+	name := c.config.unitName()
 	request := api.NetworksPost{Name: name, Type: "bridge", NetworkPut: api.NetworkPut{
 		Description: "Runners of " + c.config.Owner.Unit,
 		Config:      merged(c.networkConfig(), map[string]string{"ipv4.address": gateway.String()}),
 	}}
 	if err := server.change(http.MethodPost, "/networks", request, ""); err != nil {
-		return false, cannot(err, "create the network %s with the subnet %s", name, gateway)
+		return cannot(err, "create the network %s with the subnet %s", name, gateway)
 	}
-	return true, c.readBackNetwork(server)
+	return c.readBackNetwork(server)
 }
 
 // repairNetwork writes what differs and leaves alone what others may have added.

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/canonical/lxd/shared/api"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
@@ -69,17 +68,6 @@ func TestRoutes(t *testing.T) {
 		"tun0\t0000000A\t00000000\t0001\t0\t0\t0\t000000FF\t0\t0\t0\n" +
 		"torn\tline\n\n"
 	if diff := cmp.Diff(prefixes("192.0.2.0/24", "10.0.0.0/8"), routes(table), comparePrefixes); diff != "" {
-		t.Error(diff)
-	}
-}
-
-func TestEgressRules(t *testing.T) {
-	addresses := []netip.Addr{netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("10.1.0.1"), netip.MustParseAddr("fd00::2"), netip.MustParseAddr("10.1.0.1")}
-	wanted := []api.NetworkACLRule{
-		{Action: "reject", State: "enabled", Destination: "10.1.0.1/32,169.254.169.254/32,172.16.0.0/12,192.0.2.2/32"},
-		{Action: "reject", State: "enabled", Destination: "::/0"},
-	}
-	if diff := cmp.Diff(wanted, egressRules(addresses, prefixes("172.16.3.4/12"))); diff != "" {
 		t.Error(diff)
 	}
 }

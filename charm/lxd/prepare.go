@@ -75,26 +75,38 @@ func (c *Cloud) checkUserData(template runner.Template) error {
 	return err
 }
 
-// ensureIsolation keeps up the unit's bridge and what its ACL closes. Where no
+// ensureIsolation keeps up the unit's bridge and what is closed to it. Where no
 // runner is wanted, a bridge that is not there is not made.
 func (c *Cloud) ensureIsolation(server server, create bool) error {
 	networks, err := server.GetNetworks()
 	if err != nil {
 		return cannot(err, "list LXD's networks")
 	}
-	exists := slices.ContainsFunc(networks, func(n api.Network) bool { return n.Name == c.config.unitName() })
-	if !exists && !create {
+	var network *api.Network
+	if at := slices.IndexFunc(networks, func(n api.Network) bool { return n.Name == c.config.unitName() }); at >= 0 {
+		network = &networks[at]
+	}
+	if network == nil && !create {
 		return nil
 	}
-	if err := c.ensureACL(server); err != nil {
+	gateway, err := c.gateway(network, networks)
+	if err != nil {
 		return err
 	}
-	created, err := c.ensureNetwork(server, networks)
-	if err != nil || !created {
+	// Before the bridge: there is no moment in which runners could use one that
+	// is open.
+	if err := c.ensureACL(server, gateway); err != nil {
 		return err
 	}
-	// Only now the machine has the bridge's own address, too.
-	return c.ensureACL(server)
+	if network == nil {
+		err = c.createNetwork(server, gateway)
+	} else {
+		err = c.repairNetwork(server, *network)
+	}
+	if err != nil {
+		return err
+	}
+	return c.ensureGuard(server.ctx, gateway.Addr())
 }
 
 // releases are the names that the stock images have at their public server.

@@ -70,10 +70,13 @@ func (c *Cloud) profile(cacheable bool) api.ProfilePut {
 		Devices: map[string]map[string]string{
 			"root": root,
 			"eth0": {
-				"type":                    "nic",
-				"name":                    "eth0",
-				"network":                 c.config.unitName(),
+				"type":    "nic",
+				"name":    "eth0",
+				"network": c.config.unitName(),
+				// Without these a runner could answer for another's address.
 				"security.mac_filtering":  "true",
+				"security.ipv4_filtering": "true",
+				"security.ipv6_filtering": "true",
 				"security.port_isolation": "true",
 			},
 		},
