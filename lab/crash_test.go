@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -37,6 +38,9 @@ func TestRealLXDDownAfterCrash(t *testing.T) {
 	t.Cleanup(func() { assertGone(t, l, bridge) })
 	startContainer(t, ctx, l, bridge)
 	assertReaches(t, ctx, l, l.GitHubURL)
+	if err := run(ctx, "nft", "add", "table", "inet", bridge); err != nil {
+		t.Fatal(err)
+	}
 	exchange := filepath.Join(l.Root, "var/lib/exchange")
 	if err := os.MkdirAll(exchange, 0o700); err != nil {
 		t.Fatal(err)
@@ -49,7 +53,7 @@ func TestRealLXDDownAfterCrash(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, kind := range []string{"instances", "networks", "storage pools", "bridges", "mounts", "files"} {
+	for _, kind := range []string{"instances", "networks", "storage pools", "bridges", "firewall tables", "mounts", "files"} {
 		if len(left[kind]) == 0 {
 			t.Errorf("no %s are listed, with a container running: %v", kind, left)
 		}
@@ -222,6 +226,9 @@ func assertGone(t *testing.T, l *Lab, bridge string) {
 		if _, err := net.InterfaceByName(name); err == nil {
 			t.Errorf("interface %s is still there", name)
 		}
+	}
+	if exec.Command("nft", "list", "table", "inet", bridge).Run() == nil {
+		t.Errorf("the firewall table %s is still there", bridge)
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {

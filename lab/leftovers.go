@@ -25,7 +25,7 @@ type Inventory map[string][]string
 func Kinds() []string {
 	return []string{
 		"instances", "registrations", "networks", "network ACLs", "profiles", "storage pools", "images",
-		"bridges", "mounts", "loop devices", "processes", "files",
+		"bridges", "firewall tables", "mounts", "loop devices", "processes", "files",
 	}
 }
 
@@ -88,6 +88,8 @@ func (l *Lab) Take(ctx context.Context) (Inventory, error) {
 	mounts, err := l.mounts()
 	note("mounts", mounts, err)
 	note("bridges", l.strayBridges(), nil)
+	tables, err := l.strayTables(ctx)
+	note("firewall tables", tables, err)
 	note("loop devices", l.loops(), nil)
 	hooks, err := processes(l.runsHook)
 	note("processes", processNames(hooks), err)
@@ -134,21 +136,37 @@ func (l *Lab) strayBridges() []string {
 	if err != nil || l.Cloud != CloudLXD {
 		return nil
 	}
-	alone := l.Network != nil && l.Network.alone()
-	own, others := l.bridges(), l.othersBridges()
+	mine := l.mine()
 	var names []string
 	for _, path := range paths {
 		name := filepath.Base(filepath.Dir(path))
 		// Another's may have gone since it was listed, together with its folder.
-		_, err := os.Stat(path)
-		if err != nil || slices.Contains(others, name) {
-			continue
-		}
-		if alone || slices.Contains(own, name) {
+		if _, err := os.Stat(path); err == nil && mine(name) {
 			names = append(names, name)
 		}
 	}
 	return names
+}
+
+// mine returns a function that reports whether this lab may have made the bridge
+// of a name.
+func (l *Lab) mine() func(bridge string) bool {
+	alone := l.Network != nil && l.Network.alone()
+	own, others := l.bridges(), l.othersBridges()
+	return func(bridge string) bool {
+		return !slices.Contains(others, bridge) && (alone || slices.Contains(own, bridge))
+	}
+}
+
+// strayTables returns the firewall's tables for bridges that this lab may have
+// made.
+func (l *Lab) strayTables(ctx context.Context) ([]string, error) {
+	if l.Cloud != CloudLXD {
+		return nil, nil
+	}
+	tables, err := firewallTables(ctx)
+	mine := l.mine()
+	return slices.DeleteFunc(tables, func(name string) bool { return !mine(name) }), err
 }
 
 func (l *Lab) othersBridges() []string {

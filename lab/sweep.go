@@ -219,7 +219,33 @@ func removeBridges(ctx context.Context, names []string) (removed []string, err e
 	for _, c := range chains {
 		removed = append(removed, "firewall chain "+c.Name)
 	}
+	tables, err := firewallTables(ctx)
+	problems = append(problems, err)
+	for _, name := range tables {
+		if slices.Contains(names, name) {
+			problems = append(problems, run(ctx, "nft", "delete", "table", "inet", name))
+			removed = append(removed, "firewall table "+name)
+		}
+	}
 	return removed, errors.Join(problems...)
+}
+
+// firewallTables returns the names of the tables of the kernel's packet filter but
+// LXD's own. The charm makes one of the same name for each of its bridges.
+func firewallTables(ctx context.Context) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "nft", "list", "tables", "inet").Output()
+	if err != nil {
+		return nil, fmt.Errorf("cannot list firewall tables: %w", err)
+	}
+	var names []string
+	for line := range strings.Lines(string(out)) {
+		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "table inet "); ok && name != "lxd" {
+			names = append(names, name)
+		}
+	}
+	return names, nil
 }
 
 // chain is a chain of the kernel's packet filter.

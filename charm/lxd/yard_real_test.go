@@ -172,7 +172,7 @@ for p in json.load(sys.stdin):
         kind = socket.SOCK_STREAM if p["network"] == "tcp" else socket.SOCK_DGRAM
         family, _, _, _, address = socket.getaddrinfo(p["address"], p["port"], type=kind)[0]
         s = socket.socket(family, kind)
-        s.settimeout(2)
+        s.settimeout(1)
         if p["network"] == "dns":
             s.sendto(b"\0\1\1\0\0\1\0\0\0\0\0\0\x08_gateway\3lxd\0\0\1\0\1", address)
             if s.recv(512)[7] == 1: print(p["name"])
