@@ -84,6 +84,8 @@ func (s server) all() ([]api.Instance, error) {
 	var seen []struct {
 		Name       string            `json:"name"`
 		Type       string            `json:"type"`
+		Ephemeral  bool              `json:"ephemeral"`
+		Profiles   []string          `json:"profiles"`
 		StatusCode api.StatusCode    `json:"status_code"`
 		CreatedAt  time.Time         `json:"created_at"`
 		Config     map[string]string `json:"config"`
@@ -93,7 +95,10 @@ func (s server) all() ([]api.Instance, error) {
 	}
 	instances := make([]api.Instance, 0, len(seen))
 	for _, i := range seen {
-		instances = append(instances, api.Instance{Name: i.Name, Type: i.Type, StatusCode: i.StatusCode, CreatedAt: i.CreatedAt, Config: i.Config})
+		instances = append(instances, api.Instance{
+			Name: i.Name, Type: i.Type, Ephemeral: i.Ephemeral, Profiles: i.Profiles,
+			StatusCode: i.StatusCode, CreatedAt: i.CreatedAt, Config: i.Config,
+		})
 	}
 	return instances, nil
 }

@@ -1,6 +1,7 @@
 package lxd
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 
 	"github-runner/charm/runner"
 	"github-runner/charm/takeover"
+	emulation "github-runner/lab/lxd"
 	"github-runner/lab/pythoncharm"
 )
 
@@ -305,5 +307,26 @@ func TestFormerRemains(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" || !came.Equal(online) {
 			t.Errorf("%s: came %v (-want +got):\n%s", entry.Name(), came, diff)
 		}
+	}
+}
+
+// A command in an instance has been seen to hang for ever.
+func TestFormerThatDoesNotAnswer(t *testing.T) {
+	cloud, _, control := emulatedCloud(t, nil)
+	client, err := lxd.ConnectLXDUnixWithContext(t.Context(), cloud.config.Socket, &lxd.ConnectionArgs{SkipGetServer: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	layout := pythoncharm.Layout{Unit: "app/0", Root: t.TempDir(), LXD: client}
+	if err := errors.Join(layout.SetUp(), layout.Start(t.Context(), formerRunner, nil)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := control.AddFault(t.Context(), emulation.Fault{Kind: emulation.ExecHangs, Name: formerRunner}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if working, err := cloud.FormerWorking(ctx, formerRunner); working != runner.WorkingUnknown || err == nil {
+		t.Errorf("of one that does not answer: %v, %v", working, err)
 	}
 }

@@ -38,4 +38,4 @@ const (
 const stateFile = "charm_state.json"
 
 // secretFiles are those in the charm's folder that hold secrets in clear.
-var secretFiles = [...]string{stateFile, ".unit-state.db", "service_token"}
+var secretFiles = [...]string{stateFile, ".unit-state.db", ".unit-state.db-journal", "service_token"}
