@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +26,7 @@ import (
 
 	"github-runner/charm/runner"
 	"github-runner/charm/secret"
+	"github-runner/lab/flock"
 )
 
 // realDirVariable names the folder of a real daemon that tests may use.
@@ -80,6 +82,8 @@ func removeAll(t *testing.T, cloud *Cloud) {
 type webServer struct {
 	url     string
 	archive []byte
+	// files are more to offer, by number.
+	files []string
 
 	mu      sync.Mutex
 	scripts map[string]chan string
@@ -109,6 +113,16 @@ func newWebServer(t *testing.T) *webServer {
 			t.Fatalf("ip %s: %v: %s", strings.Join(args, " "), err, out)
 		}
 	}
+	// One test of a machine at a time, whoever runs it.
+	turn := filepath.Join(os.TempDir(), space)
+	if err := os.WriteFile(turn, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	release, err := flock.Take(t.Context(), turn, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(release)
 	run("netns", "add", space)
 	t.Cleanup(func() { exec.Command("ip", "netns", "delete", space).Run() })
 	run("link", "add", "ghrtest0", "type", "veth", "peer", "name", "web0", "netns", space)
@@ -189,6 +203,10 @@ func (w *webServer) ServeHTTP(response http.ResponseWriter, request *http.Reques
 		}
 	case "call":
 		w.call(rest)
+	case "file":
+		if number, err := strconv.Atoi(rest); err == nil && number < len(w.files) {
+			http.ServeFile(response, request, w.files[number])
+		}
 	}
 }
 
