@@ -69,7 +69,7 @@ func (c *Charm) reconcileRunners(ctx context.Context) error {
 		}
 		results := s.reportResults(done.View.Report())
 		results["delta.virtual-machines"] = strconv.Itoa(done.Delta)
-		warn(results, s.warnings())
+		warn(results, append(s.warnings(), done.Warnings...))
 		return errors.Join(done.trouble, s.Operator.SetActionResults(ctx, results))
 	})
 }

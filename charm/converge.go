@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -82,7 +83,7 @@ func (s *session) showOutcome(ctx context.Context, result runner.Result, err err
 		return s.show(ctx, blockedBy(s.problems))
 	}
 	look := statusOf(result, err)
-	notes := s.wanted.Warnings
+	notes := append(slices.Clone(s.wanted.Warnings), result.Warnings...)
 	if s.detaching {
 		notes = append([]string{"storage " + s.past.Detaching + " is being detached"}, notes...)
 	}
