@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -49,6 +51,25 @@ var installations = map[string][]step{
 	},
 }
 
+// emulators are Debian's packages of what runs virtual machines, by Go's name for
+// the machine: QEMU, its firmware, and what unpacks images. The snap has its own.
+var emulators = map[string][]string{
+	"amd64": {"qemu-system-x86", "ovmf", "qemu-utils", "gdisk"},
+	"arm64": {"qemu-system-arm", "qemu-efi-aarch64", "qemu-utils", "gdisk"},
+}
+
+// installation returns the commands that install LXD, nil where none are known.
+// For virtual machines Debian's LXD needs more, which it looks for only when it
+// starts.
+func installation(id string, virtual bool) []step {
+	steps := installations[id]
+	if id != "debian" || !virtual {
+		return steps
+	}
+	command := append([]string{"apt-get", "install", "--yes", "--no-install-recommends"}, emulators[runtime.GOARCH]...)
+	return slices.Insert(slices.Clone(steps), len(steps)-2, step{"installing QEMU", command})
+}
+
 // Install installs LXD where it is missing, and says through progress what it is
 // doing. An LXD that is there is used as it is, and with $LXD_DIR set nothing is
 // ever installed.
@@ -61,8 +82,8 @@ func (c *Cloud) Install(ctx context.Context, progress func(string)) error {
 		return fmt.Errorf("cannot install LXD: %w", err)
 	}
 	id := distribution(string(release))
-	steps, ok := installations[id]
-	if !ok {
+	steps := installation(id, c.config.InstanceType == VirtualMachine)
+	if steps == nil {
 		return runner.Trouble{
 			Advice: "install LXD on this machine by hand",
 			Err:    fmt.Errorf("cannot install LXD on %q: only ubuntu and debian are known", id),

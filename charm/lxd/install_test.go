@@ -69,6 +69,23 @@ func TestInstallationsFinishWhatWasInterrupted(t *testing.T) {
 	}
 }
 
+// Debian's LXD decides when it starts whether it can run virtual machines.
+func TestDebianGetsQEMUBeforeLXD(t *testing.T) {
+	place := func(steps []step, word string) int {
+		return slices.IndexFunc(steps, func(s step) bool { return slices.Contains(s.command, word) })
+	}
+	virtual, containers := installation("debian", true), installation("debian", false)
+	if qemu, lxd := place(virtual, "qemu-utils"), place(virtual, "lxd"); qemu < 0 || lxd < qemu {
+		t.Errorf("QEMU is step %d, LXD step %d", qemu, lxd)
+	}
+	if place(containers, "qemu-utils") >= 0 || place(installation("ubuntu", true), "qemu-utils") >= 0 {
+		t.Error("QEMU is installed where nobody needs it")
+	}
+	if installation("plan9", true) != nil {
+		t.Error("LXD is installed where nobody knows how")
+	}
+}
+
 // Children that keep the output open must not make a command endless.
 func TestRunEndsWithItsChildren(t *testing.T) {
 	t.Parallel()
