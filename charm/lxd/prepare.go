@@ -177,7 +177,7 @@ func (c *Cloud) checkVirtualMachines(server server) error {
 	}
 	return runner.Trouble{
 		Advice: "this machine can't run virtual machines: set lxd-instance-type=container",
-		Err:    fmt.Errorf("LXD has the drivers %q and no qemu: KVM or vhost_vsock is missing", info.Environment.Driver),
+		Err:    fmt.Errorf("LXD has the drivers %q and no qemu: KVM, vhost_vsock or QEMU is missing", info.Environment.Driver),
 	}
 }
 
