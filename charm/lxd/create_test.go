@@ -9,7 +9,7 @@ import (
 
 func TestEachRunnerGetsOneOfTheDebugHosts(t *testing.T) {
 	config := testConfig(t)
-	config.DebugHosts = []cloudinit.DebugHost{{Host: "192.0.2.1", Port: 22}, {Host: "192.0.2.2", Port: 10022}}
+	config.DebugHosts = []cloudinit.DebugHost{{Host: "203.0.113.81", Port: 22}, {Host: "203.0.113.82", Port: 10022}}
 	cloud, err := New(config)
 	if err != nil {
 		t.Fatal(err)
