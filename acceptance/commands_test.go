@@ -25,6 +25,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"same":       same,
 		"distinct":   distinct,
 		"took":       took,
+		"story":      story,
 	}
 }
 

@@ -71,7 +71,9 @@ func (s *session) reconcile(ctx context.Context) (outcome, error) {
 		return outcome{}, fmt.Errorf("cannot finish: %w", ctx.Err())
 	}
 	if err != nil {
-		s.Log.WithError(err).Warn("not everything could be done")
+		s.Log.WithError(err).Debug("not everything could be done")
+		look := statusOf(result, err)
+		s.Log.Warnf("%s: %s", look.status, look.message)
 	}
 	return outcome{result, err}, s.showOutcome(ctx, result, err)
 }

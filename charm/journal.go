@@ -64,8 +64,10 @@ func (j Journal) Ended(ctx context.Context, r runner.Info, remains runner.Remain
 	j.write(metrics.Events(life)...)
 }
 
-// Reconciled implements runner.Journal.
+// Reconciled implements runner.Journal. It closes the story of a reconcile in
+// the log.
 func (j Journal) Reconciled(result runner.Result, took time.Duration) {
+	j.Log.Infof("reconciled in %.1f s; %s", took.Seconds(), steady(result).message)
 	j.write(metrics.Reconciliation{
 		Timestamp:      time.Now(),
 		Flavor:         j.Flavor,

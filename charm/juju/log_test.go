@@ -46,20 +46,73 @@ func TestLogOfLongText(t *testing.T) {
 	}
 }
 
+func record(level, text string) []string {
+	return []string{"juju-log", "--log-level", level, "--", text}
+}
+
 func TestLogger(t *testing.T) {
 	tools := fakeTools(t, answers{"juju-log": {}})
-	log := NewLogger(tools, logrus.DebugLevel)
-	log.WithFields(logrus.Fields{"runner": "app-0-1", "count": 3, "name": "a b\n", "none": ""}).WithError(errors.New(`no "x"`)).Warn("cannot do\nthis")
+	log := NewLogger(NewLogHook(tools), logrus.DebugLevel)
+	log.WithFields(logrus.Fields{"runner": "app-0-1", "count": 3, "name": "a b\n", "none": "", "took": "1s", "event": "start"}).
+		WithError(errors.New(`no "x"`)).Warn("cannot do\nthis")
 	log.Trace("not of this level")
-	log.Debug("d")
 	log.Info("i")
 	log.Error("e")
-	record := func(level, text string) []string {
-		return []string{"juju-log", "--log-level", level, "--", text}
-	}
 	wantCalls(t, tools,
-		record("WARNING", `cannot do this count=3 error="no \"x\"" name="a b\n" none="" runner=app-0-1`),
-		record("DEBUG", "d"), record("INFO", "i"), record("ERROR", "e"))
+		record("WARNING", `cannot do this event=start runner=app-0-1 count=3 name="a b\n" none="" took=1s error="no \"x\""`),
+		record("INFO", "i"), record("ERROR", "e"))
+}
+
+// TestDetailsComeTogether holds details back until something else makes them
+// worth a process.
+func TestDetailsComeTogether(t *testing.T) {
+	at := func(seconds int) time.Time {
+		return time.Date(2026, 11, 24, 1, 2, seconds, 345e6, time.FixedZone("", 3600))
+	}
+	type entry struct {
+		second int
+		level  logrus.Level
+		text   string
+	}
+	long := strings.Repeat("l", maxLogLine)
+	tests := map[string]struct {
+		entries []entry
+		want    [][]string
+	}{
+		"until the end": {
+			[]entry{{0, logrus.DebugLevel, "a"}, {1, logrus.InfoLevel, "b"}, {2, logrus.DebugLevel, "c"}},
+			[][]string{record("INFO", "b"), record("DEBUG", "00:02:00.345Z a\n00:02:02.345Z c")},
+		},
+		"before a warning": {
+			[]entry{{0, logrus.DebugLevel, "a"}, {1, logrus.WarnLevel, "b"}, {2, logrus.DebugLevel, "c"}},
+			[][]string{record("DEBUG", "00:02:00.345Z a"), record("WARNING", "b"), record("DEBUG", "00:02:02.345Z c")},
+		},
+		"when they are old": {
+			[]entry{{0, logrus.DebugLevel, "a"}, {10, logrus.DebugLevel, "b"}, {11, logrus.InfoLevel, "c"}},
+			[][]string{record("DEBUG", "00:02:00.345Z a\n00:02:10.345Z b"), record("INFO", "c")},
+		},
+		"when they are many": {
+			[]entry{{0, logrus.DebugLevel, long}, {0, logrus.DebugLevel, long}, {0, logrus.DebugLevel, long}, {0, logrus.DebugLevel, long}},
+			[][]string{
+				record("DEBUG", strings.TrimSuffix(strings.Repeat("00:02:00.345Z "+long+"\n", 3), "\n")),
+				record("DEBUG", "00:02:00.345Z "+long),
+			},
+		},
+		"none": {[]entry{{0, logrus.WarnLevel, "a"}}, [][]string{record("WARNING", "a")}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			tools := fakeTools(t, answers{"juju-log": {}})
+			hook := NewLogHook(tools)
+			log := NewLogger(hook, logrus.DebugLevel)
+			for _, e := range test.entries {
+				log.WithTime(at(e.second)).Log(e.level, e.text)
+			}
+			hook.Close()
+			hook.Close() // has nothing more to write
+			wantCalls(t, tools, test.want...)
+		})
+	}
 }
 
 func TestLoggerPrintsNothing(t *testing.T) {
@@ -69,7 +122,7 @@ func TestLoggerPrintsNothing(t *testing.T) {
 	}
 	stderr, stdout := os.Stderr, os.Stdout
 	os.Stderr, os.Stdout = write, write
-	NewLogger(fakeTools(t, answers{"juju-log": {Exit: 1, Stderr: "ERROR", Stdout: "out"}}), logrus.InfoLevel).Info("text")
+	NewLogger(NewLogHook(fakeTools(t, answers{"juju-log": {Exit: 1, Stderr: "ERROR", Stdout: "out"}})), logrus.InfoLevel).Info("text")
 	os.Stderr, os.Stdout = stderr, stdout
 	write.Close()
 	buffer := make([]byte, 100)
@@ -98,7 +151,7 @@ func TestLoggerGivesUpOnce(t *testing.T) {
 
 func TestLoggerKeepsOnAfterRefusal(t *testing.T) {
 	tools := fakeTools(t, answers{"juju-log": {Exit: 1}})
-	log := NewLogger(tools, logrus.InfoLevel)
+	log := NewLogger(NewLogHook(tools), logrus.InfoLevel)
 	log.Info("a")
 	log.Info("b")
 	if got := len(calls(t, tools)); got != 2 {

@@ -13,7 +13,7 @@ type Report struct {
 
 // Check looks at the runners and changes nothing.
 func (m *Manager) Check(ctx context.Context, scope Scope) (Report, error) {
-	view, err := m.see(ctx, scope)
+	view, _, err := m.glance(ctx, scope)
 	if err != nil {
 		return Report{}, err
 	}

@@ -90,8 +90,13 @@ func (m *Manager) Flush(ctx context.Context, scope Scope, mode FlushMode) (Flush
 	}
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.Limits.Reconcile)
 	defer cancel()
-	f := &flush{Manager: m, scope: scope, rule: rule}
+	f := &flush{Manager: m, scope: scope, mode: mode, rule: rule, tally: newTally()}
+	began := time.Now()
 	err := f.run(ctx)
+	f.summarise(time.Since(began))
+	if left := sortedKeys(f.tally.left); len(left) > 0 {
+		m.cfg.Log.Infof("GitHub still holds registrations, which each reconcile tries again: %s", list(left))
+	}
 	m.save()
 	return f.result(), err
 }
@@ -100,6 +105,7 @@ func (m *Manager) Flush(ctx context.Context, scope Scope, mode FlushMode) (Flush
 type flush struct {
 	*Manager
 	scope Scope
+	mode  FlushMode
 	rule  flushRule
 	tally tally
 }
@@ -107,7 +113,7 @@ type flush struct {
 // tally collects what happened to runners from many goroutines.
 type tally struct {
 	mu            sync.Mutex
-	flushed       int
+	removed       map[string]bool
 	released      map[string]bool // deregistered; the machine is on its way out
 	busy          map[string]bool
 	failed        map[string]error
@@ -116,7 +122,7 @@ type tally struct {
 }
 
 func newTally() tally {
-	return tally{released: map[string]bool{}, busy: map[string]bool{}, failed: map[string]error{}, left: map[string]bool{}}
+	return tally{removed: map[string]bool{}, released: map[string]bool{}, busy: map[string]bool{}, failed: map[string]error{}, left: map[string]bool{}}
 }
 
 func (t *tally) note(f func()) {
@@ -126,11 +132,11 @@ func (t *tally) note(f func()) {
 }
 
 func (f *flush) run(ctx context.Context) error {
-	f.tally = newTally()
 	view, err := f.see(ctx, f.scope)
 	if err != nil {
 		return err
 	}
+	f.cfg.Log.Infof("%s: %s", f.mode, view.crew())
 	if away := view.Away[f.scope]; away != nil && !f.rule.force {
 		return fmt.Errorf("cannot flush without GitHub (only mode %s can): %w", ForceFlushWaitRepoCheck, away)
 	}
@@ -152,16 +158,27 @@ func (f *flush) run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// see looks at the world and judges it, without a template.
+// see looks at the world and remembers what it saw.
 func (m *Manager) see(ctx context.Context, scope Scope) (View, error) {
-	world, err := m.look(ctx, scope)
+	view, memory, err := m.glance(ctx, scope)
 	if err != nil {
 		return View{}, err
 	}
-	template := Template{BootDeadline: fallbackBootDeadline, Want: Want{Scope: scope}}
-	var view View
-	view, m.memory = observe(world, m.cfg.Owner, template, m.memory, m.cfg.Limits)
+	before := m.memory
+	m.memory = memory
+	m.welcome(view, before)
 	return view, nil
+}
+
+// glance looks at the world and judges it, without a template.
+func (m *Manager) glance(ctx context.Context, scope Scope) (View, Memory, error) {
+	world, err := m.look(ctx, scope)
+	if err != nil {
+		return View{}, Memory{}, err
+	}
+	template := Template{BootDeadline: fallbackBootDeadline, Want: Want{Scope: scope}}
+	view, memory := observe(world, m.cfg.Owner, template, m.memory, m.cfg.Limits)
+	return view, memory, nil
 }
 
 // spare notes the runners that the mode leaves because they are busy.
@@ -321,10 +338,10 @@ func (f *flush) remove(ctx context.Context, r Info) error {
 	if err != nil {
 		return err
 	}
-	f.cfg.Log.WithFields(logrus.Fields{"runner": r.Name, "was": r.Verdict}).Info("removed")
+	f.cfg.Log.WithFields(logrus.Fields{"runner": r.Name, "was": r.Verdict}).Debug("removed")
 	f.tally.note(func() {
 		if r.Verdict != Traces {
-			f.tally.flushed++
+			f.tally.removed[r.Name] = true
 		}
 		delete(f.tally.released, r.Name)
 		if left {
@@ -368,7 +385,7 @@ func (t *tally) count(name string, err error) {
 
 func (f *flush) result() FlushResult {
 	return FlushResult{
-		Flushed:           f.tally.flushed + len(f.tally.released),
+		Flushed:           len(f.tally.removed) + len(f.tally.released),
 		SkippedBusy:       sortedKeys(f.tally.busy),
 		Failed:            sortedKeys(f.tally.failed),
 		RegistrationsLeft: sortedKeys(f.tally.left),

@@ -174,3 +174,26 @@ func TestParseFlushMode(t *testing.T) {
 		t.Error("an unknown mode is taken")
 	}
 }
+
+// TestFlushTellsWhoCameOnline has a runner that comes online after the reconcile
+// that made it did not wait for it: a flush that leaves it is the first to see it.
+func TestFlushTellsWhoCameOnline(t *testing.T) {
+	onEachCloud(t, func(f *fleet) {
+		f.want.Count = 1
+		if _, err := f.manager.Reconcile(f.Context(), f.want, false); err != nil {
+			f.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		name := f.expectRunning(1)[0]
+		f.takeJob(name)
+		f.flush(runner.FlushIdle)
+		f.restart()
+		f.reconcile()
+		if _, err := f.manager.Check(f.Context(), home); err != nil {
+			f.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{name}, f.journal.online); diff != "" {
+			f.Errorf("told as online (-want +got):\n%s", diff)
+		}
+	})
+}

@@ -21,19 +21,19 @@ const (
 	DoDeregister Do = "deregister"
 )
 
-// past is how the log says that a step was done.
-func (d Do) past() string {
+// words are how the log speaks of a step that is being done, and of one that was.
+func (d Do) words() (doing, done string) {
 	switch d {
 	case DoCreate:
-		return "created"
+		return "starting", "started"
 	case DoRelease:
-		return "deregistered, to be removed once it is quiet"
+		return "letting go of", "let go of"
 	case DoRemove:
-		return "removed"
+		return "removing", "removed"
 	case DoDeregister:
-		return "deregistered"
+		return "deregistering", "deregistered"
 	}
-	return string(d)
+	return string(d), string(d)
 }
 
 const reasonOutdated = "outdated"
@@ -50,7 +50,7 @@ type Step struct {
 // plan says what brings the world of the view to the wanted state. It is pure.
 // Creating is bounded by what the memory's setbacks allow.
 func plan(view View, want Want, memory Memory, limits Limits) []Step {
-	steps := cleanUp(view, limits)
+	steps := cleanUp(view, memory, limits)
 	released := release(view, want)
 	steps = append(steps, released...)
 	missing := want.Count - view.counted()
@@ -58,7 +58,7 @@ func plan(view View, want Want, memory Memory, limits Limits) []Step {
 		return steps
 	}
 	for range memory.allowance(missing, unproven(view, memory), view.Now) {
-		steps = append(steps, Step{Do: DoCreate, Reason: "too few runners"})
+		steps = append(steps, Step{Do: DoCreate})
 	}
 	return steps
 }
@@ -78,17 +78,15 @@ func unproven(view View, memory Memory) int {
 }
 
 // cleanUp returns the steps that remove what no longer serves.
-func cleanUp(view View, limits Limits) []Step {
+func cleanUp(view View, memory Memory, limits Limits) []Step {
 	var steps []Step
 	for _, r := range view.Runners {
 		switch {
-		case r.Verdict == Dead, r.Verdict == Traces:
-			steps = append(steps, Step{Do: DoRemove, Runner: r, Reason: r.end()})
+		case r.Verdict == Dead, r.Verdict == Traces, r.Removable:
+			steps = append(steps, Step{Do: DoRemove, Runner: r, Reason: end(r, memory)})
 		case r.Verdict == Lost:
 			// Like an idle one: GitHub may know better.
 			steps = append(steps, Step{Do: DoRelease, Runner: r, Reason: string(r.Verdict)})
-		case r.Removable:
-			steps = append(steps, Step{Do: DoRemove, Runner: r, Reason: "finished"})
 		}
 	}
 	for _, orphan := range view.Orphans {
@@ -96,22 +94,27 @@ func cleanUp(view View, limits Limits) []Step {
 		if online && view.Now.Sub(orphan.Since) < limits.ListLag {
 			continue
 		}
-		steps = append(steps, Step{Do: DoDeregister, Runner: orphan, Reason: "registration without an instance"})
+		steps = append(steps, Step{Do: DoDeregister, Runner: orphan, Reason: "no machine"})
 	}
 	return steps
 }
 
 // end says, for the log, how a runner came to its end.
-func (r Info) end() string {
+func end(r Info, memory Memory) string {
+	_, byUs := memory.when(signDeregistered, r.Name)
 	switch {
 	case r.Verdict == Traces:
-		return "only files are left"
+		return "only files left"
 	case r.TookJob:
-		return "it has had its job"
+		return "job done"
+	case byUs:
+		return "let go"
 	case r.FailedStart:
-		return "it stopped before it took a job"
+		return "ended without a job"
+	case r.Verdict == Finishing:
+		return "nothing at work"
 	}
-	return "it has stopped"
+	return "stopped"
 }
 
 // release returns the steps that let go of free runners: first because there
@@ -121,7 +124,7 @@ func release(view View, want Want) []Step {
 	candidates := expendable(view)
 	surplus := min(max(view.counted()-want.Count, 0), len(candidates))
 	for _, r := range candidates[:surplus] {
-		steps = append(steps, Step{Do: DoRelease, Runner: r, Reason: "too many runners"})
+		steps = append(steps, Step{Do: DoRelease, Runner: r, Reason: "too many"})
 	}
 	// What is missing counts as well: where no replacement can be made, letting
 	// go of more would leave nobody.

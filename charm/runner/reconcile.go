@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/sirupsen/logrus"
 )
 
 // fallbackBootDeadline judges runners while no template could be prepared: the
@@ -33,6 +31,7 @@ type reconcile struct {
 	tried       map[string]bool // what was done to whom in this run, done once
 	held        bool            // no more creating in this run
 	setback     map[string]bool // kinds of failures that this run has counted
+	failed      map[string]bool // failures of creating that have been noted, without names
 	first       bool
 	result      Result
 	failures    []error
@@ -40,7 +39,7 @@ type reconcile struct {
 }
 
 func (m *Manager) begin(ctx context.Context, want Want, wait bool) *reconcile {
-	r := &reconcile{Manager: m, want: want, wait: wait, born: map[string]bool{}, tried: map[string]bool{}, setback: map[string]bool{}, first: true}
+	r := &reconcile{Manager: m, want: want, wait: wait, born: map[string]bool{}, tried: map[string]bool{}, setback: map[string]bool{}, failed: map[string]bool{}, first: true}
 	r.result.Wanted = want.Count
 	r.template = Template{Want: want}
 	// Also where none is wanted: those that are still busy stay shut off from
@@ -109,6 +108,7 @@ func (r *reconcile) round(ctx context.Context) ([]Step, error) {
 	}
 	r.first = false
 	steps := r.affordable(r.replaceable(ctx, plan(r.view, r.want, r.memory, r.cfg.Limits)))
+	r.announce(steps)
 	r.execute(ctx, steps)
 	r.save()
 	return steps, ctx.Err()
@@ -127,7 +127,6 @@ func (r *reconcile) judge(world World) {
 				r.failures = append(r.failures, fmt.Errorf("cannot trust the cloud: new runner %s reads back as made from another template (%s instead of %s)", runner.Name, runner.Hash, r.template.Hash))
 			}
 		}
-		r.arrived(runner, before, world.Now)
 		if runner.FailedStart {
 			// Now, so that this round's plan knows.
 			r.setBack(failStart, runner.Name+" did not start", world.Now)
@@ -136,6 +135,7 @@ func (r *reconcile) judge(world World) {
 			r.memory.overcome(failStart)
 		}
 	}
+	r.welcome(r.view, before)
 	if r.first {
 		r.result.Delta = r.want.Count - r.view.counted()
 	}
@@ -143,20 +143,6 @@ func (r *reconcile) judge(world World) {
 	online := r.view.Count(Idle, Busy)
 	if r.cfg.Progress != nil && r.view.Count(Starting) > 0 {
 		r.cfg.Progress(fmt.Sprintf("starting runners %d/%d", online, r.want.Count))
-	}
-}
-
-// arrived tells the journal of a runner that is online for the first time.
-func (r *reconcile) arrived(runner Info, before Memory, now time.Time) {
-	if _, known := before.when(signOnline, runner.Name); known {
-		return
-	}
-	if _, online := r.memory.when(signOnline, runner.Name); !online {
-		return
-	}
-	r.cfg.Log.WithFields(logrus.Fields{"runner": runner.Name, "after": now.Sub(runner.Created).Round(time.Millisecond)}).Info("runner is online")
-	if r.cfg.Journal != nil {
-		r.cfg.Journal.Online(runner.Name, now.Sub(runner.Created))
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -17,6 +18,8 @@ func (m *Manager) Retire(ctx context.Context, scope Scope) (left []string, err e
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.Limits.Reconcile)
 	defer cancel()
 	f := &flush{Manager: m, scope: scope, rule: flushRule{busy: true, force: true}, tally: newTally()}
+	began := time.Now()
+	defer func() { f.summarise(time.Since(began)) }()
 	if err := f.removeBusy(ctx); err != nil {
 		return nil, fmt.Errorf("cannot remove the unit's runners: %w", err)
 	}

@@ -10,13 +10,20 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 )
 
-// execute runs the steps, creates and removals side by side. One failure stops
-// nothing else; what it means for the next round is remembered.
+// execute runs the steps, creates and removals side by side, and tells what came
+// of them. One failure stops nothing else; what it means for the next round is
+// remembered.
 func (r *reconcile) execute(ctx context.Context, steps []Step) {
+	var deeds []deed
+	carryOut := func(step Step) error {
+		if d, done := r.carryOut(ctx, step); done {
+			r.note(func() { deeds = append(deeds, d) })
+		}
+		return nil
+	}
 	var creates, removals errgroup.Group
 	creates.SetLimit(r.cfg.Limits.Creates)
 	removals.SetLimit(r.cfg.Limits.Deletes)
@@ -24,24 +31,26 @@ func (r *reconcile) execute(ctx context.Context, steps []Step) {
 	all.Go(func() error {
 		for _, step := range steps {
 			if step.Do != DoCreate {
-				removals.Go(func() error { r.carryOut(ctx, step); return nil })
+				removals.Go(func() error { return carryOut(step) })
 			}
 		}
 		return removals.Wait()
 	})
 	for _, step := range steps {
 		if step.Do == DoCreate {
-			creates.Go(func() error { r.carryOut(ctx, step); return nil })
+			creates.Go(func() error { return carryOut(step) })
 		}
 	}
 	_ = creates.Wait()
 	_ = all.Wait()
+	r.report(deeds)
 }
 
-// carryOut does one step and notes how it went.
-func (r *reconcile) carryOut(ctx context.Context, step Step) {
+// carryOut does one step and notes how it went, unless there is no more time
+// for it.
+func (r *reconcile) carryOut(ctx context.Context, step Step) (did deed, done bool) {
 	if ctx.Err() != nil {
-		return
+		return deed{}, false
 	}
 	began := time.Now()
 	var name string
@@ -57,20 +66,12 @@ func (r *reconcile) carryOut(ctx context.Context, step Step) {
 	case DoDeregister:
 		name, err = step.Runner.Name, r.deregister(ctx, step.Runner)
 	}
-	log := r.cfg.Log.WithFields(logrus.Fields{
-		"runner": name, "reason": step.Reason, "took": time.Since(began).Round(time.Millisecond),
-	})
-	switch {
-	case err == nil:
-		log.Info(step.Do.past())
-	case errors.Is(err, ErrBusy):
-		log.Info("left alone: the runner is busy")
-	default:
-		log.WithError(err).Warnf("cannot %s", step.Do)
-		if step.Do != DoCreate {
-			r.note(func() { r.failures = append(r.failures, fmt.Errorf("cannot %s %s: %w", step.Do, name, err)) })
-		}
+	did = deed{step: step, name: name, took: time.Since(began), err: err}
+	did.detail(r.cfg.Log)
+	if err != nil && !errors.Is(err, ErrBusy) && step.Do != DoCreate {
+		r.note(func() { r.failures = append(r.failures, fmt.Errorf("cannot %s %s: %w", step.Do, name, err)) })
 	}
+	return did, true
 }
 
 // note runs f while no other step changes the manager's notes.
@@ -111,11 +112,14 @@ func (r *reconcile) create(ctx context.Context) (string, error) {
 	return name, err
 }
 
-// fails notes, with the notes held, that creating has failed, and ends it for
-// this run.
-func (r *reconcile) fails(kind, reason string, err error) {
+// fails notes, with the notes held, that a runner could not be had, and ends
+// creating for this run. Failures that differ in the runner's name alone are one.
+func (r *reconcile) fails(name, kind, reason string, err error) {
 	r.held = true
-	r.failures = append(r.failures, err)
+	if anonymous := strings.ReplaceAll(err.Error(), name, ""); !r.failed[anonymous] {
+		r.failed[anonymous] = true
+		r.failures = append(r.failures, err)
+	}
 	r.setBack(kind, reason, time.Now())
 }
 
@@ -143,7 +147,7 @@ func (r *reconcile) created(ctx context.Context, name string, err error) {
 			return
 		}
 		if ctx.Err() == nil {
-			r.fails(failureKind(err), err.Error(), err)
+			r.fails(name, failureKind(err), err.Error(), err)
 		}
 	})
 }
@@ -177,7 +181,7 @@ func (r *reconcile) startFailed(runner Info, remains Remains, how string) {
 		reason += "; it left: " + ending(remains.LastLines)
 	}
 	r.note(func() {
-		r.fails(failStart, reason, Trouble{Advice: reason, Err: ErrFailedStart})
+		r.fails(runner.Name, failStart, reason, Trouble{Advice: reason, Err: ErrFailedStart})
 	})
 }
 

@@ -23,11 +23,11 @@ const rightLabels = `give labels separated by commas, of letters, digits and - _
 func (r *reader) labels() []string {
 	var labels, bad []string
 	for label := range strings.SplitSeq(r.text(optionLabels), ",") {
-		label = strings.ToLower(strings.TrimSpace(label))
-		switch {
-		case label == "" || slices.Contains(labels, label):
+		label = strings.TrimSpace(label)
+		switch lower := strings.ToLower(label); {
+		case label == "" || slices.Contains(labels, lower):
 		case isLabel(label):
-			labels = append(labels, label)
+			labels = append(labels, lower)
 		default:
 			bad = append(bad, label)
 		}

@@ -232,6 +232,7 @@ var badValues = []struct {
 	{"github-url", "https://github.example.com:0", `is not valid`},
 	{"github-url", "https://github.example.com:x", `is not valid`},
 	{"labels", "ok, a b, c\td, $(x), 'q'", `labels "a b", "c\td", "$(x)" and 1 more are not valid: give labels separated by commas`},
+	{"labels", "Fine, Not$Fine", `labels "Not$Fine" is not valid`},
 	{"labels", strings.Repeat("x", 257), `at most 256 characters each`},
 	{"labels", manyLabels(96), `labels are too many (96): give 95 at most: GitHub takes 100 per runner, and 5 are the charm's own`},
 	{"virtual-machines", -1, `virtual-machines "-1" is not valid: give a whole number from 0 to 10000`},

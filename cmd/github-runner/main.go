@@ -44,7 +44,9 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	tools := &juju.Tools{}
-	log := juju.NewLogger(tools, logrus.DebugLevel).WithField("event", called.Name)
+	records := juju.NewLogHook(tools)
+	defer records.Close()
+	log := juju.NewLogger(records, logrus.DebugLevel).WithField("event", called.Name)
 	root := os.Getenv("GITHUB_RUNNER_ROOT")
 	c := &charm.Charm{
 		Context:  called,
