@@ -99,10 +99,13 @@ func (s *session) flush(ctx context.Context, mode runner.FlushMode) error {
 	defer fleet.Close()
 	s.progress(ctx)("flushing runners")
 	flushed, flushErr := fleet.Manager.Flush(ctx, s.wanted.Scope, mode)
-	flushedFormer, formerErr := s.flushFormer(ctx, fleet, mode, flushErr == nil)
-	want := s.want()
-	want.Count = max(0, want.Count-len(s.former.Names()))
-	result, err := fleet.Manager.Reconcile(ctx, want, false)
+	flushedFormer, err := s.flushFormer(ctx, fleet, mode, flushErr == nil)
+	var result runner.Result
+	if err == nil {
+		want := s.want()
+		want.Count = max(0, want.Count-len(s.former.Names()))
+		result, err = fleet.Manager.Reconcile(ctx, want, false)
+	}
 	results := s.reportResults(result.View.Report())
 	results["delta.virtual-machines"] = strconv.Itoa(result.Delta)
 	results["flushed"] = strconv.Itoa(flushed.Flushed + flushedFormer)
@@ -117,7 +120,7 @@ func (s *session) flush(ctx context.Context, mode runner.FlushMode) error {
 		warnings = append(warnings, "the reconcile afterwards failed: "+oneLine(err.Error()))
 	}
 	warn(results, warnings)
-	return errors.Join(flushErr, formerErr, s.Operator.SetActionResults(ctx, results), s.showOutcome(ctx, result, err))
+	return errors.Join(flushErr, s.Operator.SetActionResults(ctx, results), s.showOutcome(ctx, result, err))
 }
 
 // reportResults are the results that every action on runners has.

@@ -71,6 +71,10 @@ func (s *session) replaceFormer(ctx context.Context, fleet Fleet) (runner.Result
 		if lookErr != nil {
 			s.Log.WithError(lookErr).Warn("the previous charm's runners can't all be dealt with now")
 		}
+		if lookErr != nil && len(left.Names()) == 0 {
+			// How many there are is not known: ours could be too many.
+			return runner.Result{}, lookErr
+		}
 		s.former = left
 		count := len(left.Names())
 		want := s.want()

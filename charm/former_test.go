@@ -28,17 +28,25 @@ type former struct {
 	tidied   int
 }
 
-func (f *former) Look(context.Context) (takeover.Runners, error) { return f.runners, f.err }
+func (f *former) Look(context.Context) (takeover.Runners, error) {
+	if f.err != nil {
+		return takeover.Runners{}, f.err
+	}
+	return f.runners, nil
+}
 
 func (f *former) Release(_ context.Context, most int) (takeover.Runners, error) {
 	if most > 0 {
 		f.released = append(f.released, fmt.Sprintf("%d after %d", most, len(f.stage.cloud.Truth())))
 	}
+	if f.err != nil {
+		return takeover.Runners{}, f.err
+	}
 	if f.refuse {
 		most = 0
 	}
 	f.runners.Free = f.runners.Free[min(most, len(f.runners.Free)):]
-	return f.runners, f.err
+	return f.runners, nil
 }
 
 func (f *former) RemoveAll(context.Context) (int, []string, error) {
@@ -131,6 +139,11 @@ func TestFormerRunnersThatCannotBeSeen(t *testing.T) {
 	if len(f.released) != 0 {
 		t.Errorf("let go of %v", f.released)
 	}
+	s.action("flush-runners")
+	if !strings.Contains(s.results["warning"], "unreachable") {
+		t.Errorf("flush-runners: %v", s.results)
+	}
+	s.expectMachines(0)
 	s.action("check-runners")
 	if !strings.Contains(s.failure, "unreachable") {
 		t.Errorf("check-runners: %q", s.failure)
