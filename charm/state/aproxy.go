@@ -188,7 +188,21 @@ func (a Aproxy) isValid(proxies Proxies) bool {
 	if a.IsZero() {
 		return len(a.Exclude) == 0 && len(a.Ports) == 0
 	}
-	addressesOK := !slices.ContainsFunc(a.Exclude, func(r AddrRange) bool { return !r.From.Is4() || !r.To.Is4() || r.From.Compare(r.To) > 0 })
-	portsOK := len(a.Ports) > 0 && !slices.ContainsFunc(a.Ports, func(r PortRange) bool { return r.From > r.To })
-	return a.Proxy == proxies.Address() && addressesOK && portsOK
+	var addresses, ports []span
+	for _, r := range a.Exclude {
+		if !r.From.Is4() || !r.To.Is4() {
+			return false
+		}
+		addresses = append(addresses, span{asNumber(r.From), asNumber(r.To)})
+	}
+	for _, r := range a.Ports {
+		ports = append(ports, span{uint32(r.From), uint32(r.To)})
+	}
+	return a.Proxy == proxies.Address() && len(ports) > 0 && apart(addresses) && apart(ports)
+}
+
+// apart reports whether spans are as joined returns them.
+func apart(spans []span) bool {
+	backwards := slices.ContainsFunc(spans, func(s span) bool { return s.from > s.to })
+	return !backwards && slices.Equal(spans, joined(slices.Clone(spans)))
 }
