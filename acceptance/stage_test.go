@@ -27,13 +27,15 @@ type stage struct {
 	labs chan struct{}
 }
 
-// condition answers [real] and [emulated] in sessions.
+// condition answers [real], [emulated] and [root] in sessions.
 func (s stage) condition(name string) (bool, error) {
 	switch name {
 	case "real":
 		return s.cloud == "lxd", nil
 	case "emulated":
 		return s.cloud == "emulated", nil
+	case "root":
+		return os.Geteuid() == 0, nil
 	}
 	return false, fmt.Errorf("unknown condition %q", name)
 }
