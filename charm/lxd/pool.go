@@ -68,6 +68,13 @@ func (c *Cloud) ensurePool(server server, count int) (warnings []string, err err
 			return nil, err
 		}
 	}
+	inMemory := slices.ContainsFunc(pools, func(p api.StoragePool) bool { return p.Name == c.config.unitName()+memorySuffix })
+	if !inMemory && c.config.StorageKind != MemoryStorage {
+		// Whoever mounted it was killed before there was a pool.
+		if err := unmountMemory(c.memoryDir()); err != nil {
+			return nil, err
+		}
+	}
 	if found != nil {
 		kept, err := c.keepPool(server, *found)
 		if err != nil {

@@ -243,6 +243,30 @@ func TestPoolThatCannotBeMadeLeavesNothing(t *testing.T) {
 	}
 }
 
+// Whoever was killed may have left a mount without a pool.
+func TestWhatWasHalfMadeIsNoObstacle(t *testing.T) {
+	folder := attach(t, 1<<30)
+	cloud, server, _ := emulatedCloud(t, func(c *Config) { c.StoragePath, c.Disk = folder, 50<<20 })
+	if err := cloud.fitMemory(1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cloud.ground().prepare(t.Context(), true, func(err error) { t.Log(err) }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cloud.ensurePool(server, 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(cloud.memoryDir()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("memory that nothing uses stays: %v", err)
+	}
+	if err := cloud.Destroy(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if left, err := filepath.Glob(filepath.Join(folder, "github-runner*")); err != nil || left != nil {
+		t.Errorf("left is %v", left)
+	}
+}
+
 func TestMemoryIsGivenBack(t *testing.T) {
 	cloud, server, control := memoryCloud(t)
 	isMemory := func() bool {
@@ -436,32 +460,28 @@ func TestProfilesThatNothingUsesGo(t *testing.T) {
 }
 
 func TestCreateWithoutSpaceSaysWhatToDo(t *testing.T) {
-	for words, wants := range map[string][]string{
-		"": {"the storage pool github-runner is full", "MiB are in use", "vm-disk"},
-		"Failed to run: btrfs qgroup limit: exit status 1 (ERROR: unable to limit requested quota group: Disk quota exceeded)": {"vm-disk of 5120 MiB is too small for the image noble"},
-		"I/O error": {"I/O error"},
+	for kind, wants := range map[emulation.Kind][]string{
+		emulation.PoolFull:    {"the storage pool github-runner is full", "MiB are in use", "vm-disk"},
+		emulation.DiskQuota:   {"vm-disk of 5120 MiB is too small for the image noble"},
+		emulation.CreateFails: {"unsquashfs"},
 	} {
 		cloud, _, control := emulatedCloud(t, nil)
 		template, err := cloud.Prepare(t.Context(), runner.Want{Count: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
-		fault := emulation.Fault{Kind: emulation.PoolFull}
-		if words != "" {
-			fault = emulation.Fault{Kind: emulation.CreateFails, Message: words}
-		}
-		if _, err := control.AddFault(t.Context(), fault); err != nil {
+		if _, err := control.AddFault(t.Context(), emulation.Fault{Kind: kind}); err != nil {
 			t.Fatal(err)
 		}
 		birth := runner.Birth{Name: cloud.config.Owner.NewName(), JIT: secret.New("test-jit")}
 		err = cloud.Create(t.Context(), template, birth)
 		for _, want := range wants {
 			if err == nil || !strings.Contains(err.Error(), want) {
-				t.Errorf("%q: create fails with %v, want %q", words, err, want)
+				t.Errorf("%s: create fails with %v, want %q", kind, err, want)
 			}
 		}
-		if errors.Is(err, runner.ErrQuota) != (words != "I/O error") {
-			t.Errorf("%q: the kind of %v", words, err)
+		if errors.Is(err, runner.ErrQuota) != (kind != emulation.CreateFails) {
+			t.Errorf("%s: the kind of %v", kind, err)
 		}
 		if err := cloud.exchange(birth.Name).remove(); err != nil {
 			t.Error(err)

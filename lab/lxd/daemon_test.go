@@ -104,6 +104,7 @@ func TestOperationFaults(t *testing.T) {
 		CreateFails: {func(d *daemon) error { return d.create("r2", "") }, "unsquashfs", []string{"r1"}},
 		CreateHalf:  {func(d *daemon) error { return d.create("r2", "") }, "Failed creating instance from image", []string{"r1", "r2"}},
 		PoolFull:    {func(d *daemon) error { return d.create("r2", "") }, "run out of disk space", []string{"r1"}},
+		DiskQuota:   {func(d *daemon) error { return d.create("r2", "") }, "Disk quota exceeded", []string{"r1"}},
 		ImageGone: {func(d *daemon) error {
 			_, err := d.client.CreateInstance(api.InstancesPost{Name: "r2", Source: api.InstanceSource{Type: "image", Alias: "noble"}})
 			return err

@@ -26,6 +26,7 @@ const (
 	DeleteHangs   Kind = "delete-hangs"
 	ExecHangs     Kind = "exec-hangs"
 	PoolFull      Kind = "pool-full"
+	DiskQuota     Kind = "disk-quota"
 	ImageGone     Kind = "image-gone"
 	NoSubnet      Kind = "no-subnet"
 	CallFails     Kind = "call-fails"
@@ -56,6 +57,7 @@ var kinds = map[Kind]string{
 	DeleteFails:   "deleting an instance fails with --message",
 	DeleteHangs:   "deleting an instance never ends",
 	ExecHangs:     "a command in an instance never ends",
+	DiskQuota:     "an instance's disk is smaller than its image: creating fails",
 	PoolFull:      "no storage pool has room: creating fails, and the pools' resources say so",
 	ImageGone:     "the image aliases that fit --name are not there",
 	NoSubnet:      "LXD finds no free subnet for a new network",

@@ -268,6 +268,8 @@ func (s *Server) unpack(ctx context.Context, i *instance) error {
 		message = f.message("Failed to run: unsquashfs: exit status 1")
 	} else if s.faults.take(PoolFull, i.Name) != nil {
 		message = "Unable to unpack image, run out of disk space"
+	} else if s.faults.take(DiskQuota, i.Name) != nil {
+		message = "Failed to run: btrfs qgroup limit -e none 0/259 " + i.Name + ": exit status 1 (ERROR: unable to limit requested quota group: Disk quota exceeded)"
 	} else if s.lostPool(i) != "" {
 		message = "Storage pool is unavailable on this server"
 	}
