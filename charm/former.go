@@ -22,6 +22,10 @@ func (c *Charm) refreshed(ctx context.Context) error {
 	return c.with(ctx, func(s *session) error {
 		if s.formerCharm().Done {
 			s.past.FormerCharm = nil
+			// Now, because a bad configuration may put the rest off.
+			if err := s.dir.WriteState(s.past); err != nil {
+				s.Log.WithError(err).Warn("that the previous charm may have left something could not be written down")
+			}
 		}
 		_, err := s.reconcile(ctx)
 		return err

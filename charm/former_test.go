@@ -203,3 +203,23 @@ func TestTokenOfTheFormerCharmIsUsed(t *testing.T) {
 		t.Errorf("tokens of former paths are %v", s.tokens)
 	}
 }
+
+// Back and forth, with a bad configuration in between.
+func TestARefreshLooksAgain(t *testing.T) {
+	s := newStage(t)
+	s.hook("config-changed")
+	s.known = &takeover.Memory{Done: true}
+	s.hook("update-status")
+	s.hook("update-status")
+	if !s.recalled.Done {
+		t.Error("a takeover that ended is not remembered")
+	}
+	path := s.config["path"]
+	s.config["path"] = ""
+	s.hook("upgrade-charm")
+	s.config["path"] = path
+	s.hook("config-changed")
+	if s.recalled.Done {
+		t.Error("a refresh does not look for the previous charm again")
+	}
+}

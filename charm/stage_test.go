@@ -15,6 +15,7 @@ import (
 	"github-runner/charm/runner"
 	"github-runner/charm/secret"
 	"github-runner/charm/state"
+	"github-runner/charm/takeover"
 	"github-runner/lab/slowcloud"
 )
 
@@ -23,12 +24,16 @@ import (
 // world outlives it.
 type stage struct {
 	*testing.T
-	root      string
-	config    map[string]any
-	params    map[string]any
-	storage   string
-	charmDir  string
-	former    *former
+	root     string
+	config   map[string]any
+	params   map[string]any
+	storage  string
+	charmDir string
+	former   *former
+	// known is kept as what is known of a former charm; recalled is what the
+	// last fleet was told of it.
+	known     *takeover.Memory
+	recalled  takeover.Memory
 	relations relations
 	about     juju.Relation // what a relation hook is about
 	wanted    state.CharmState
@@ -85,7 +90,13 @@ func (s *stage) action(name string) {
 }
 
 func (s *stage) assemble(wanted state.CharmState, m Materials) (Fleet, error) {
-	s.tokens, s.wanted = m.FormerTokens, wanted
+	s.tokens, s.wanted, s.recalled = m.FormerTokens, wanted, m.FormerCharm
+	if s.known != nil {
+		if err := m.SaveFormerCharm(*s.known); err != nil {
+			return Fleet{}, err
+		}
+		s.known = nil
+	}
 	limits := runner.DefaultLimits(2)
 	limits.Settle = 0
 	limits.Drain, limits.Poll = 100*time.Millisecond, 10*time.Millisecond
