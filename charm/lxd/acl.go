@@ -20,17 +20,12 @@ import (
 //
 // The subnet is closed because port isolation stops only frames that go from one
 // runner straight to another, not packets that the machine forwards back.
-func (c *Cloud) ensureACL(server server, gateway netip.Prefix) error {
+func (c *Cloud) ensureACL(server server, gateway netip.Prefix) (warnings []string, err error) {
 	machine, err := machineAddresses()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	open, complaints := c.config.openings(machine, gateway)
-	if c.complained.CompareAndSwap(false, true) {
-		for _, complaint := range complaints {
-			c.log.Warn(complaint)
-		}
-	}
+	open, warnings := c.config.openings(machine, gateway)
 	closed := append([]netip.Prefix{metadataService, gateway}, c.config.Denylist...)
 	for _, addr := range machine {
 		closed = append(closed, netip.PrefixFrom(addr, addr.BitLen()))
@@ -38,7 +33,7 @@ func (c *Cloud) ensureACL(server server, gateway netip.Prefix) error {
 	if c.config.PolicyPort != 0 {
 		open = append(open, netip.AddrPortFrom(gateway.Addr(), c.config.PolicyPort))
 	}
-	return c.writeACL(server, egressRules(closed, open))
+	return warnings, c.writeACL(server, egressRules(closed, open))
 }
 
 // writeACL makes the ACL have these rules, and no others.

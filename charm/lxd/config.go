@@ -103,8 +103,6 @@ type Cloud struct {
 	power powerLog
 	// plain is set once it was said that exchange folders are plain ones.
 	plain atomic.Bool
-	// complained is set once it was said what runners can't reach.
-	complained atomic.Bool
 }
 
 // New returns the cloud that config describes, without touching the daemon.

@@ -84,7 +84,7 @@ func (c *Cloud) machine(template runner.Template, birth runner.Birth) cloudinit.
 		Aproxy:          c.config.Aproxy,
 		DockerMirror:    c.config.DockerMirror,
 	}
-	if hosts := c.reachableDebugHosts(); len(hosts) > 0 {
+	if hosts := c.usableDebugHosts(); len(hosts) > 0 {
 		machine.DebugHost = &hosts[rand.IntN(len(hosts))]
 	}
 	return machine

@@ -93,28 +93,37 @@ func whyClosed(addr netip.Addr, machine []netip.Addr, bridge netip.Prefix) strin
 }
 
 // openings are the endpoints that stay reachable although the denylist may cover
-// them; complaints are about those that can't be.
-func (c Config) openings(machine []netip.Addr, bridge netip.Prefix) (open []netip.AddrPort, complaints []string) {
+// them; warnings are about those that can't be.
+func (c Config) openings(machine []netip.Addr, bridge netip.Prefix) (open []netip.AddrPort, warnings []string) {
 	for _, e := range c.endpoints() {
 		if why := whyClosed(e.at.Addr(), machine, bridge); why != "" {
-			complaints = append(complaints, fmt.Sprintf("runners can't reach the %s %s: %s", e.what, e.at, why))
+			warnings = append(warnings, fmt.Sprintf("runners can't reach the %s %s: %s", e.what, e.at, why))
 			continue
 		}
 		open = append(open, e.at)
 	}
-	return open, complaints
+	return open, warnings
 }
 
-// reachableDebugHosts are the debug hosts that a runner can use.
-func (c *Cloud) reachableDebugHosts() []cloudinit.DebugHost {
+// usableDebugHosts are the debug hosts that a runner may get: those that it can
+// reach or, where that is none, all of them. A job that was told of no debug host
+// would open its session on a public one.
+func (c *Cloud) usableDebugHosts() []cloudinit.DebugHost {
 	machine, err := machineAddresses()
 	if err != nil {
 		c.log.WithError(err).Warn("a debug host may be out of reach")
 	}
-	return slices.DeleteFunc(slices.Clone(c.config.DebugHosts), func(host cloudinit.DebugHost) bool {
+	var reachable []cloudinit.DebugHost
+	for _, host := range c.config.DebugHosts {
 		addr, err := netip.ParseAddr(host.Host)
-		return err == nil && whyClosed(addr.Unmap(), machine, netip.Prefix{}) != ""
-	})
+		if err != nil || whyClosed(addr.Unmap(), machine, netip.Prefix{}) == "" {
+			reachable = append(reachable, host)
+		}
+	}
+	if len(reachable) == 0 {
+		return c.config.DebugHosts
+	}
+	return reachable
 }
 
 // egressRules are the ACL's, in a stable order: what is closed of IPv4, but for

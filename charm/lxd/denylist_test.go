@@ -162,9 +162,9 @@ func TestOpenings(t *testing.T) {
 	machine := addresses("192.0.2.2", "fd00::2")
 	bridge := netip.MustParsePrefix("10.77.0.1/22")
 	for name, test := range map[string]struct {
-		change    func(*Config)
-		wanted    []netip.AddrPort
-		complaint string
+		change  func(*Config)
+		wanted  []netip.AddrPort
+		warning string
 	}{
 		"nothing": {func(*Config) {}, nil, ""},
 		"debug hosts": {
@@ -214,26 +214,33 @@ func TestOpenings(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			config := testConfig(t)
 			test.change(&config)
-			open, complaints := config.openings(machine, bridge)
+			open, warnings := config.openings(machine, bridge)
 			if diff := cmp.Diff(test.wanted, open, cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
 				t.Error(diff)
 			}
-			all := strings.Join(complaints, "\n")
-			if (test.complaint == "") != (all == "") || !strings.Contains(all, test.complaint) {
-				t.Errorf("complaints: %q, wanted %q", all, test.complaint)
+			all := strings.Join(warnings, "\n")
+			if (test.warning == "") != (all == "") || !strings.Contains(all, test.warning) {
+				t.Errorf("warnings: %q, wanted %q", all, test.warning)
 			}
 		})
 	}
 }
 
 func TestRunnersGetADebugHostThatTheyCanReach(t *testing.T) {
-	config := testConfig(t)
-	config.DebugHosts = []cloudinit.DebugHost{{Host: "2001:db8::1", Port: 22}, {Host: "203.0.113.9", Port: 22}, {Host: "169.254.169.254", Port: 22}}
-	cloud, err := New(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if hosts := cloud.reachableDebugHosts(); len(hosts) != 1 || hosts[0].Host != "203.0.113.9" {
-		t.Errorf("%v", hosts)
+	far, near := cloudinit.DebugHost{Host: "2001:db8::1", Port: 22}, cloudinit.DebugHost{Host: "203.0.113.9", Port: 22}
+	for name, test := range map[string]struct{ given, wanted []cloudinit.DebugHost }{
+		"one of both kinds": {[]cloudinit.DebugHost{far, near, {Host: "169.254.169.254", Port: 22}}, []cloudinit.DebugHost{near}},
+		"none that it can":  {[]cloudinit.DebugHost{far}, []cloudinit.DebugHost{far}},
+		"none":              {nil, nil},
+	} {
+		config := testConfig(t)
+		config.DebugHosts = test.given
+		cloud, err := New(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(test.wanted, cloud.usableDebugHosts()); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
 	}
 }

@@ -35,10 +35,11 @@ func (c *Cloud) Prepare(ctx context.Context, want runner.Want) (runner.Template,
 	defer cancel()
 	// What runners may reach is kept up whether or not more can be made: those
 	// that exist go on working.
-	if err := c.ensureIsolation(server, want.Count > 0); err != nil {
+	warnings, err := c.ensureIsolation(server, want.Count > 0)
+	if err != nil {
 		return runner.Template{}, err
 	}
-	template := runner.Template{Want: want, BootDeadline: c.config.bootDeadline()}
+	template := runner.Template{Want: want, BootDeadline: c.config.bootDeadline(), Warnings: warnings}
 	if err := c.checkUserData(template); err != nil {
 		return runner.Template{}, err
 	}
@@ -52,10 +53,11 @@ func (c *Cloud) Prepare(ctx context.Context, want runner.Want) (runner.Template,
 	if want.Count == 0 {
 		return template, nil
 	}
-	template.Warnings, err = c.ensurePool(server, want.Count)
+	warnings, err = c.ensurePool(server, want.Count)
 	if err != nil {
 		return runner.Template{}, err
 	}
+	template.Warnings = append(template.Warnings, warnings...)
 	template.Warnings = append(template.Warnings, c.checkInotify(want.Count, "/proc")...)
 	if err := c.ensureProfile(server); err != nil {
 		return runner.Template{}, err
@@ -76,27 +78,29 @@ func (c *Cloud) checkUserData(template runner.Template) error {
 }
 
 // ensureIsolation keeps up the unit's bridge and what is closed to it. Where no
-// runner is wanted, a bridge that is not there is not made.
-func (c *Cloud) ensureIsolation(server server, create bool) error {
+// runner is wanted, a bridge that is not there is not made. The warnings are about what runners were told to use
+// and can't reach.
+func (c *Cloud) ensureIsolation(server server, create bool) (warnings []string, err error) {
 	networks, err := server.GetNetworks()
 	if err != nil {
-		return cannot(err, "list LXD's networks")
+		return nil, cannot(err, "list LXD's networks")
 	}
 	var network *api.Network
 	if at := slices.IndexFunc(networks, func(n api.Network) bool { return n.Name == c.config.unitName() }); at >= 0 {
 		network = &networks[at]
 	}
 	if network == nil && !create {
-		return nil
+		return nil, nil
 	}
 	gateway, err := c.gateway(network, networks)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	// Before the bridge: there is no moment in which runners could use one that
 	// is open.
-	if err := c.ensureACL(server, gateway); err != nil {
-		return err
+	warnings, err = c.ensureACL(server, gateway)
+	if err != nil {
+		return nil, err
 	}
 	if network == nil {
 		err = c.createNetwork(server, gateway)
@@ -104,9 +108,9 @@ func (c *Cloud) ensureIsolation(server server, create bool) error {
 		err = c.repairNetwork(server, *network)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return c.ensureGuard(server.ctx, gateway.Addr())
+	return warnings, c.ensureGuard(server.ctx, gateway.Addr())
 }
 
 // releases are the names that the stock images have at their public server.
