@@ -54,6 +54,7 @@ func cloudCommands() []cloudCommand {
 		{"add-python-charm", "Make what the Python charm leaves of a unit: add-python-charm UNIT [--runners N]", cloudAddPythonCharm},
 		{"edit-profile", "Edit the profiles by hand: edit-profile [NAME [KEY=VALUE…]]", cloudEditProfile},
 		{"edit-network", "Edit the networks by hand: edit-network [NAME [KEY=VALUE…]]", cloudEditNetwork},
+		{"acls", "List what network ACLs close to the instances; --format json", cloudACLs},
 		{"restart", "Restart the LXD daemon; --down says how long it is away", cloudRestart},
 		{"fault", "Let things go wrong: fault add KIND, fault list, fault clear [ID|KIND]", cloudFault},
 	}
