@@ -28,6 +28,7 @@ const (
 	formerNetwork = "lxdbr0"
 	formerProfile = "runner"
 	formerPool    = "runner"
+	formerMemory  = "/storage/ram"
 	// formerPorts closed all ports of the machine but that of its policy
 	// service: nobody else's ACL has that.
 	formerPorts = "1-8079,8081-65535"
@@ -45,7 +46,7 @@ var (
 	// formerResources are the names of its profiles for resources.
 	formerResources = regexp.MustCompile(`^cpu-[0-9]+-mem-[0-9]+[KMGTPE]iB-disk-[0-9]+[KMGTPE]iB$`)
 	// formerSources are where its pool was.
-	formerSources = [...]string{"/storage/juju", "/storage/ram"}
+	formerSources = [...]string{"/storage/juju", formerMemory}
 	// poolFolders are what LXD makes in a folder that is a pool, and a file system.
 	poolFolders = [...]string{"buckets", "containers", "containers-snapshots", "custom", "custom-snapshots", "images", "lost+found", "virtual-machines", "virtual-machines-snapshots"}
 	// formerFilters are what it set on the network device of the default profile.
@@ -172,10 +173,14 @@ func (c *Cloud) RemoveFormerSetup(ctx context.Context) error {
 		return err
 	}
 	defer cancel()
+	sources := formerSources[:]
+	if c.config.StoragePath != "" {
+		sources = []string{c.config.StoragePath, formerMemory}
+	}
 	return errors.Join(
 		c.removeFormerACL(server),
 		c.removeFormerProfiles(server),
-		c.removeFormerPool(server, formerSources[:]...),
+		c.removeFormerPool(server, sources...),
 	)
 }
 

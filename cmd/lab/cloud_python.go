@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,6 +22,7 @@ func cloudAddPythonCharm(ctx context.Context, c cloud, args []string) error {
 	runners := flags.Int("runners", 1, "how many of its runners there are")
 	path := flags.String("path", "acme/widgets", "where they are registered")
 	token := flags.String("token", "ghp_example", "what they are managed with")
+	onStorage := flags.Bool("on-storage", false, "whether its pool is on the storage that the unit has")
 	rest, err := parse(flags, args)
 	if err != nil {
 		return err
@@ -32,9 +34,15 @@ func cloudAddPythonCharm(ctx context.Context, c cloud, args []string) error {
 	if err != nil {
 		return err
 	}
+	storage := ""
+	if *onStorage {
+		if storage, err = c.storage(); err != nil {
+			return err
+		}
+	}
 	layout := pythoncharm.Layout{
 		Unit: rest[0], Path: *path, Token: *token, CharmDir: charmDir,
-		Root: c.lab.Root, Mounts: c.lab.Cloud == lab.CloudLXD, LXD: c.server,
+		Root: c.lab.Root, Storage: storage, Mounts: c.lab.Cloud == lab.CloudLXD, LXD: c.server,
 	}
 	if err := layout.WriteFiles(); err != nil {
 		return err
@@ -65,6 +73,15 @@ func (c cloud) charmDir(unit string) (string, error) {
 		return "", fmt.Errorf("cannot make %s one of the Python charm's: deploy something first", unit)
 	}
 	return filepath.Join(agents[0], tag, "charm"), nil
+}
+
+// storage is where the first of the lab's storages is attached.
+func (c cloud) storage() (string, error) {
+	found, err := filepath.Glob(filepath.Join(c.lab.Dir, "juju", "models", "*", "storage", "*-0"))
+	if err != nil || len(found) == 0 {
+		return "", errors.New("cannot find a storage: deploy the unit with --storage runner")
+	}
+	return found[0], nil
 }
 
 // recordSystemctl makes hooks believe in a systemd, and writes down what they ask

@@ -26,6 +26,9 @@ type Layout struct {
 	// CharmDir is the unit's charm; Root a prefix of all other paths.
 	CharmDir string
 	Root     string
+	// Storage is where Juju attached the unit's storage; empty: where that charm
+	// expected it, below the root.
+	Storage string
 	// Mounts tells that file systems can be mounted here, as that charm did.
 	Mounts bool
 	// LXD is the machine's.

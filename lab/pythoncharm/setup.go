@@ -1,6 +1,7 @@
 package pythoncharm
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -87,10 +88,11 @@ func (l Layout) makePool() error {
 	if err != nil || slices.Contains(names, pool) {
 		return err
 	}
-	if err := os.MkdirAll(l.path(poolPath), 0o711); err != nil {
+	source := cmp.Or(l.Storage, l.path(poolPath))
+	if err := os.MkdirAll(source, 0o711); err != nil {
 		return err
 	}
-	return l.LXD.CreateStoragePool(api.StoragePoolsPost{Name: pool, Driver: "dir", StoragePoolPut: api.StoragePoolPut{Config: map[string]string{"source": l.path(poolPath)}}})
+	return l.LXD.CreateStoragePool(api.StoragePoolsPost{Name: pool, Driver: "dir", StoragePoolPut: api.StoragePoolPut{Config: map[string]string{"source": source}}})
 }
 
 // makeProfiles makes the two of its own, and filters on the default one.
