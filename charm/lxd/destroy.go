@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"time"
 
 	"github.com/canonical/lxd/shared/api"
 
@@ -103,16 +104,28 @@ func (c *Cloud) destroyPools(server server) error {
 	return nil
 }
 
+// The last units of a machine may remove the shared pool at the same time. LXD
+// answers the second with whatever it misses just then, so that one tries again.
+const (
+	sharedPoolTries = 5
+	sharedPoolPause = time.Second
+)
+
 // destroyPool deletes a pool. Another unit may start to use the shared one just
-// now: LXD refuses then, and that is no failure.
+// now, or delete it, too: that is no failure.
 func (c *Cloud) destroyPool(server server, pool api.StoragePool) error {
-	err := c.deletePool(server, pool)
-	if err == nil || pool.Name != sharedPool {
-		return err
+	for try := 1; ; try++ {
+		err := c.deletePool(server, pool)
+		if err == nil || pool.Name != sharedPool {
+			return err
+		}
+		current, _, readErr := server.GetStoragePool(pool.Name)
+		if ignoreMissing(readErr) == nil && (readErr != nil || inUse(*current)) {
+			return nil
+		}
+		if try == sharedPoolTries || server.ctx.Err() != nil {
+			return err
+		}
+		pause(server.ctx, sharedPoolPause)
 	}
-	current, _, readErr := server.GetStoragePool(pool.Name)
-	if readErr == nil && inUse(*current) {
-		return nil
-	}
-	return err
 }

@@ -162,3 +162,21 @@ func TestWhatCannotBeReachedIsSaid(t *testing.T) {
 		}
 	}
 }
+
+// What LXD says to a unit that deletes the shared pool while another does it, too.
+func TestTwoUnitsRemoveTheSharedPool(t *testing.T) {
+	cloud, server, control := emulatedCloud(t, nil)
+	if _, err := cloud.Prepare(t.Context(), runner.Want{Count: 1}); err != nil {
+		t.Fatal(err)
+	}
+	fault := emulation.Fault{Kind: emulation.CallFails, Name: "DELETE /1.0/storage-pools/" + sharedPool, Count: 1, Message: "Error deleting image from storage pool: Storage volume not found"}
+	if _, err := control.AddFault(t.Context(), fault); err != nil {
+		t.Fatal(err)
+	}
+	if err := cloud.Destroy(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := server.GetStoragePool(sharedPool); !errors.Is(classify(err), runner.ErrNotFound) {
+		t.Errorf("the shared pool: %v", err)
+	}
+}
