@@ -58,7 +58,8 @@ type server struct {
 // connect returns a server whose calls all end with ctx, or after the deadline
 // at the latest.
 func (c *Cloud) connect(ctx context.Context, deadline time.Duration) (server, context.CancelFunc, error) {
-	ctx, cancel := context.WithTimeout(ctx, deadline)
+	late := fmt.Errorf("LXD is %w: it has not finished within %s; restart LXD if this lasts", runner.ErrUnreachable, deadline)
+	ctx, cancel := context.WithTimeoutCause(ctx, deadline, late)
 	server, err := c.bind(ctx)
 	if err != nil {
 		cancel()
@@ -143,7 +144,7 @@ func (t boundTransport) RoundTrip(request *http.Request) (*http.Response, error)
 func (s server) change(method, path string, body any, etag string) error {
 	response, _, err := s.RawQuery(method, "/1.0"+path, body, etag)
 	if err != nil {
-		return classify(err)
+		return s.explain(err)
 	}
 	if response.Type != api.AsyncResponse {
 		return nil
@@ -161,7 +162,7 @@ func (s server) wait(operation *api.Operation) error {
 	for !operation.StatusCode.IsFinal() {
 		response, _, err := s.RawQuery(http.MethodGet, "/1.0/operations/"+url.PathEscape(operation.ID)+"/wait?timeout=-1", nil, "")
 		if err != nil {
-			return classify(err)
+			return s.explain(err)
 		}
 		if err := response.MetadataAsStruct(operation); err != nil {
 			return fmt.Errorf("cannot understand the state of LXD's operation %s: %w", operation.ID, err)
@@ -174,6 +175,15 @@ func (s server) wait(operation *api.Operation) error {
 		return classify(fmt.Errorf("LXD ended the operation as %s", operation.Status))
 	}
 	return classify(errors.New(operation.Err))
+}
+
+// explain says why a call has failed: where its time was over, the words of
+// whatever noticed first say nothing.
+func (s server) explain(err error) error {
+	if late := context.Cause(s.ctx); errors.Is(late, runner.ErrUnreachable) {
+		return late
+	}
+	return classify(err)
 }
 
 // apiPath builds an API path out of names that may hold anything.

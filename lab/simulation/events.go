@@ -59,12 +59,12 @@ func (l *life) trouble(length time.Duration, what string, clear func()) {
 	})
 }
 
-// killNext kills the next call.
-func (l *life) killNext(kill Kill) {
+// killNext kills the next call of a name; "" is any.
+func (l *life) killNext(name string, kill Kill) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.calm {
-		l.kill = kill
+		l.victim, l.kill = name, kill
 	}
 }
 

@@ -3,6 +3,7 @@ package simulation
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,11 +27,21 @@ type Report struct {
 	Violations []string
 	// Story tells all that happened.
 	Story string
-	// Hooks, Jobs, Faults and Kills count what the life had; Effects are those
-	// of each call, in order.
+	// Hooks, Jobs, Faults and Kills count what the life had.
 	Hooks, Jobs, Faults, Kills int
-	Effects                    []int
-	Simulated                  time.Duration
+	// Effects are how many effects each call had that was not killed, by its
+	// name; of several calls of a name, the most.
+	Effects map[string]int
+	// Statuses are what each hook left as the unit's status.
+	Statuses  []Shown
+	Simulated time.Duration
+}
+
+// Shown is a status at a time.
+type Shown struct {
+	At      time.Duration
+	Status  juju.Status
+	Message string
 }
 
 // life is one unit's, from its deployment to its removal.
@@ -43,7 +54,8 @@ type life struct {
 	mu      sync.Mutex
 	pending []call
 	wake    chan struct{}
-	kill    Kill // for the next call
+	victim  string // the call that is to be killed; "": the next
+	kill    Kill
 	calm    bool
 	excuses []excuse
 
@@ -64,7 +76,7 @@ type life struct {
 // testing/synctest, and leaves no goroutine behind.
 func Live(dir string, plan Plan) Report {
 	story := newStory()
-	l := &life{plan: plan, story: story, wake: make(chan struct{}, 1), machine: make(chan struct{}, 1), report: Report{Plan: plan}}
+	l := &life{plan: plan, story: story, wake: make(chan struct{}, 1), machine: make(chan struct{}, 1), report: Report{Plan: plan, Effects: map[string]int{}}}
 	if err := l.through(dir); err != nil {
 		l.violate("the simulation itself failed: %v", err)
 	}
@@ -192,11 +204,10 @@ func (l *life) next(due time.Time) (call, bool) {
 		if len(l.pending) > 0 {
 			c := l.pending[0]
 			l.pending = l.pending[1:]
-			c.kill, l.kill = l.kill, Kill{}
 			l.mu.Unlock()
 			return c, true
 		}
-		calm, removed, kill := l.calm, l.removed.Load(), l.kill
+		calm, removed := l.calm, l.removed.Load()
 		l.mu.Unlock()
 		if calm {
 			return call{}, false
@@ -210,12 +221,7 @@ func (l *life) next(due time.Time) (call, bool) {
 				due = due.Add(updateInterval)
 				continue
 			}
-			l.mu.Lock()
-			l.kill = Kill{}
-			l.mu.Unlock()
-			c := hook("update-status")
-			c.kill = kill
-			return c, true
+			return hook("update-status"), true
 		}
 	}
 }
@@ -235,9 +241,10 @@ func (l *life) attempt(c call) {
 			l.violate("%s has failed %d times: %v", c, tries, o.err)
 			break
 		}
+		// Juju runs actions beside a hook that fails, and no other hook.
+		l.runActions()
 		time.Sleep(pause)
 		pause = min(2*pause, updateInterval)
-		c.kill = l.takeKill()
 	}
 	switch c.name {
 	case "remove":
@@ -247,11 +254,31 @@ func (l *life) attempt(c call) {
 	}
 }
 
-func (l *life) takeKill() Kill {
+// runActions runs the actions that wait.
+func (l *life) runActions() {
+	for {
+		l.mu.Lock()
+		at := slices.IndexFunc(l.pending, func(c call) bool { return c.kind == juju.KindAction })
+		if at < 0 {
+			l.mu.Unlock()
+			return
+		}
+		c := l.pending[at]
+		l.pending = slices.Delete(l.pending, at, at+1)
+		l.mu.Unlock()
+		l.run(c)
+	}
+}
+
+// takeKill returns when a call dies.
+func (l *life) takeKill(name string) Kill {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.victim != "" && l.victim != name {
+		return Kill{}
+	}
 	kill := l.kill
-	l.kill = Kill{}
+	l.victim, l.kill = "", Kill{}
 	return kill
 }
 
@@ -262,12 +289,16 @@ func (l *life) run(c call) outcome {
 	l.report.Hooks++
 	license := l.license(c)
 	before := l.unrest.Load()
+	c.kill = l.takeKill(c.name)
 	o := l.unit.run(context.Background(), c)
 	if o.killed {
 		l.report.Kills++
+	} else {
+		l.report.Effects[c.String()] = max(l.report.Effects[c.String()], o.effects)
 	}
-	l.report.Effects = append(l.report.Effects, o.effects)
 	license()
+	status, message := l.unit.shown()
+	l.report.Statuses = append(l.report.Statuses, Shown{time.Since(l.story.began), status, message})
 	l.checkCall(c, o, before == l.unrest.Load() && l.faults.Load() == 0)
 	return o
 }

@@ -41,8 +41,6 @@ func (l *life) license(c call) (end func()) {
 		why = "busy flush"
 	case c.name == "stop", c.name == "remove":
 		why = "removal"
-	case c.name == "runner-storage-detaching":
-		why = "storage detached"
 	default:
 		return func() {}
 	}

@@ -164,7 +164,7 @@ func (d *dice) kills() {
 		case 1:
 			d.plan.add(d.time(), func(l *life) { l.unit.end(false) }, "SIGTERM, if a hook runs")
 		default:
-			d.plan.add(d.time(), func(l *life) { l.killNext(kill) }, "the next call is killed: %+v", kill)
+			d.plan.add(d.time(), func(l *life) { l.killNext("", kill) }, "the next call is killed: %+v", kill)
 		}
 		if d.one(2) {
 			d.action()

@@ -26,6 +26,9 @@ const (
 
 var owner = runner.Owner{ModelUUID: modelUUID, Unit: unitName}
 
+// storageID is Juju's name for the storage that is attached.
+const storageID = "runner/0"
+
 // unit is Juju's side of the unit: what it knows, and what it was told.
 type unit struct {
 	world *world
@@ -99,6 +102,9 @@ func (u *unit) run(ctx context.Context, c call) outcome {
 		Build:    u.build,
 		Assemble: u.assemble(p),
 		Log:      log,
+	}
+	if strings.HasPrefix(c.name, "runner-storage-") {
+		program.Context.Storage = juju.Storage{ID: storageID}
 	}
 	u.mu.Unlock()
 	u.story.tell("%s begins", c)
@@ -257,7 +263,7 @@ func (t *tools) Config(context.Context) (config map[string]any, err error) {
 func (t *tools) StorageIDs(context.Context, string) (ids []string, err error) {
 	err = t.effect("storage-list", func() {
 		if t.unit.storage != "" {
-			ids = []string{"runner/0"}
+			ids = []string{storageID}
 		}
 	})
 	return ids, err

@@ -1,0 +1,130 @@
+package simulation
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github-runner/charm/juju"
+	"github-runner/lab/github"
+	"github-runner/lab/lxd"
+)
+
+// TestEveryFaultAlone lets one thing go wrong, for half an hour, in the life of a
+// unit that gets jobs, more runners and a flush meanwhile. All must be well
+// afterwards, and the status must tell before.
+func TestEveryFaultAlone(t *testing.T) {
+	for _, test := range []struct {
+		lxd    lxd.Fault
+		github github.Fault
+		// told is what the status says at last half an interval after the first
+		// hook that met the fault has ended; "": the fault harms nothing that
+		// anybody must know of.
+		told string
+		// late is set where only runners that have ended meet the fault.
+		late bool
+	}{
+		{lxd: lxd.Fault{Kind: lxd.CreateFails}, told: `^waiting: cannot create instance .*unsquashfs.*next try after`},
+		{lxd: lxd.Fault{Kind: lxd.CreateHalf}, told: `^waiting: cannot create instance .*I/O error.*next try after`},
+		{lxd: lxd.Fault{Kind: lxd.CreateHangs}, told: `^waiting: cannot create instance .*not finished within 5m0s.*restart LXD`},
+		{lxd: lxd.Fault{Kind: lxd.StartFails}, told: `^waiting: cannot start instance .*lxd forkstart.*next try after`},
+		{lxd: lxd.Fault{Kind: lxd.StartHangs}, told: `^waiting: cannot start instance .*not finished within 5m0s.*restart LXD`},
+		{lxd: lxd.Fault{Kind: lxd.StopHangs}, told: `^waiting: cannot remove .*not finished within 2m0s.*restart LXD`, late: true},
+		{lxd: lxd.Fault{Kind: lxd.DeleteFails}, told: `^waiting: cannot remove .*device or resource busy`, late: true},
+		{lxd: lxd.Fault{Kind: lxd.DeleteHangs}, told: `^waiting: cannot remove .*not finished within 2m0s.*restart LXD`, late: true},
+		{lxd: lxd.Fault{Kind: lxd.ExecHangs}},
+		{lxd: lxd.Fault{Kind: lxd.PoolFull}, told: `^waiting: the storage pool github-runner is full`},
+		{lxd: lxd.Fault{Kind: lxd.ImageGone}, told: `^blocked: no image for the runners: lxc image copy`},
+		{lxd: lxd.Fault{Kind: lxd.NoSubnet}},
+		{lxd: lxd.Fault{Kind: lxd.CallFails}, told: `^waiting: cannot list LXD's networks: Internal server error`},
+		{lxd: lxd.Fault{Kind: lxd.SlowAnswers, For: 40 * time.Second}, told: `^waiting: cannot list LXD's networks: LXD is unreachable`},
+		{lxd: lxd.Fault{Kind: lxd.SlowAnswers, For: 5 * time.Second}},
+		{lxd: lxd.Fault{Kind: lxd.LostAnswer}, told: `^waiting: .*cannot create instance .*LXD is unreachable`},
+		{lxd: lxd.Fault{Kind: lxd.EventsLost}},
+		{lxd: lxd.Fault{Kind: lxd.AppExits, Message: "libicu is missing"}, told: `^waiting: runner .* ended without taking a job; it left: libicu is missing`},
+		{lxd: lxd.Fault{Kind: lxd.NeverOnline}, told: `^waiting: runner .* did not come online in time; it left: connecting to GitHub`},
+		{lxd: lxd.Fault{Kind: lxd.SlowBoot, For: time.Minute}},
+		{lxd: lxd.Fault{Kind: lxd.SlowBoot, For: 6 * time.Minute}},
+		{lxd: lxd.Fault{Kind: lxd.LongPreJob, For: time.Minute}},
+		{lxd: lxd.Fault{Kind: lxd.PowerOffHangs}},
+		{github: github.Fault{Kind: github.FaultStatus, Status: 500}, told: `^waiting: cannot list the runners of acme/widgets .*GitHub answers 500`},
+		{github: github.Fault{Kind: github.FaultStatus, Status: 401}, told: `^blocked: check the option token: GitHub refuses it`},
+		{github: github.Fault{Kind: github.FaultStatus, Status: 403}, told: `^blocked: give the token the right to manage the self-hosted runners of acme/widgets`},
+		{github: github.Fault{Kind: github.FaultStatus, Status: 404}, told: `^blocked: check the option path`},
+		{github: github.Fault{Kind: github.FaultStatus, Status: 404, On: "register"}, told: `^blocked: check the option path`},
+		{github: github.Fault{Kind: github.FaultStatus, Status: 409, On: "register"}, told: `^waiting: cannot register runner .*already exists`},
+		{github: github.Fault{Kind: github.FaultStatus, Status: 422, On: "register"}, told: `^blocked: check the option labels`},
+		{github: github.Fault{Kind: github.FaultStatus, Status: 500, On: "get"}},
+		{github: github.Fault{Kind: github.FaultStatus, Status: 500, On: "delete"}},
+		{github: github.Fault{Kind: github.FaultStatus, Status: 500, On: "downloads"}},
+		{github: github.Fault{Kind: github.FaultBody, Body: "<html>proxy</html>"}, told: `^waiting: check the option github-url if this lasts`},
+		{github: github.Fault{Kind: github.FaultBody, Body: "{}"}, told: `^waiting: check the option github-url if this lasts`},
+		// GitHub's list lies, and what it says of each runner does not.
+		{github: github.Fault{Kind: github.FaultBody, On: "list", Body: `{"total_count":0,"runners":[]}`}},
+		{github: github.Fault{Kind: github.FaultDelay, Delay: 40 * time.Second}, told: `^waiting: cannot list the runners .*unreachable`},
+		{github: github.Fault{Kind: github.FaultDelay, Delay: 10 * time.Second}},
+		{github: github.Fault{Kind: github.FaultLost}, told: `^waiting: cannot list the runners .*no answer from`},
+		{github: github.Fault{Kind: github.FaultDown}, told: `^waiting: cannot list the runners .*no answer from`},
+		{github: github.Fault{Kind: github.FaultPrimary, For: 30 * time.Minute}, told: `^waiting: GitHub answers again at 00:33:01 UTC: rate limit`},
+		{github: github.Fault{Kind: github.FaultSecondary, RetryAfter: 60}, told: `^waiting: GitHub answers again at .*: rate limit`},
+		{github: github.Fault{Kind: github.FaultRevoked}, told: `^blocked: check the option token: GitHub refuses it`},
+		{github: github.Fault{Kind: github.FaultLag, Delay: time.Minute}},
+		{github: github.Fault{Kind: github.FaultLateDelete, Delay: 3 * time.Second}},
+		{github: github.Fault{Kind: github.FaultLinger, Delay: 15 * time.Minute}},
+	} {
+		what := describe(string(test.lxd.Kind)+test.github.Kind, test.github.On, 0)
+		if test.github.Status != 0 {
+			what += fmt.Sprint(" ", test.github.Status)
+		}
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			const from, to = 3 * time.Minute, 33 * time.Minute
+			p := Plan{Name: what, Calm: to + time.Second, Neighbours: true, Config: map[string]any{
+				"path": "acme/widgets", "token": "ghp_SECRET1", "virtual-machines": int64(2),
+			}}
+			p.add(from, func(l *life) {
+				if test.lxd.Kind != "" {
+					l.troubleLXD(test.lxd, to-from)
+				} else {
+					l.troubleGitHub(test.github, to-from)
+				}
+			}, "%s", what)
+			p.add(4*time.Minute, func(l *life) { l.configure("virtual-machines", int64(4)) }, "virtual-machines=4")
+			p.add(12*time.Minute, func(l *life) { l.queueJobs(github.JobRequest{Duration: 20 * time.Second, Count: 2, Name: "build"}) }, "2 jobs")
+			p.add(18*time.Minute, func(l *life) { l.queueJobs(github.JobRequest{Duration: 20 * time.Minute, Name: "build"}) }, "a long job")
+			flush := call{kind: juju.KindAction, name: "flush-runners"}
+			p.add(20*time.Minute, func(l *life) { l.queue(flush) }, "%s", flush)
+			report := live(t, p)
+			checkTold(t, report.Statuses, test.told, test.late)
+		})
+	}
+}
+
+// checkTold looks for a text among the statuses that tell of a fault, which came
+// at minute 3 and met a new runner at minute 4 and ended ones from minute 12.
+func checkTold(t *testing.T, statuses []Shown, told string, late bool) {
+	t.Helper()
+	from, to := 4*time.Minute, 15*time.Minute
+	if late {
+		from, to = 12*time.Minute, 25*time.Minute
+	}
+	var texts []string
+	for _, shown := range statuses {
+		if shown.At < from || shown.At > to {
+			continue
+		}
+		text := fmt.Sprintf("%s: %s", shown.Status, shown.Message)
+		texts = append(texts, text)
+		if told != "" && regexp.MustCompile(told).MatchString(text) {
+			return
+		}
+		if told == "" && shown.Status != juju.Active {
+			t.Errorf("%s: %s", shown.At, text)
+		}
+	}
+	if told != "" {
+		t.Errorf("no status fits %s:\n%s", told, strings.Join(texts, "\n"))
+	}
+}

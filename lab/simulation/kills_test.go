@@ -1,0 +1,67 @@
+package simulation
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github-runner/charm/juju"
+	"github-runner/lab/github"
+)
+
+// TestKilledAtEveryEffect kills a hook or action before and after each of its
+// effects, as they are counted in a life without a kill.
+func TestKilledAtEveryEffect(t *testing.T) {
+	flush := func(mode string) call {
+		return call{kind: juju.KindAction, name: "flush-runners", params: map[string]any{"mode": mode}}
+	}
+	for name, victim := range map[string]struct {
+		call  call
+		event func(*life)
+	}{
+		"deployment":      {hook("config-changed"), nil},
+		"more runners":    {hook("config-changed"), func(l *life) { l.configure("virtual-machines", int64(4)) }},
+		"other resources": {hook("config-changed"), func(l *life) { l.configure("vm-cpu", int64(4)) }},
+		"another path":    {hook("config-changed"), func(l *life) { l.configure("path", "acme/other") }},
+		"idle flush":      {flush("flush-idle"), func(l *life) { l.queue(flush("flush-idle")) }},
+		"busy flush":      {flush("flush-busy"), func(l *life) { l.queue(flush("flush-busy")) }},
+		"removal":         {hook("stop"), (*life).remove},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			plan := func(kill Kill) Plan {
+				p := Plan{Name: fmt.Sprintf("%s, killed: %+v", name, kill), Calm: 6 * time.Minute, Neighbours: true, Config: map[string]any{
+					"path": "acme/widgets", "token": "ghp_SECRET1", "virtual-machines": int64(2),
+				}}
+				die := func(l *life) { l.killNext(victim.call.name, kill) }
+				if victim.event == nil {
+					p.add(0, die, "the deployment will be killed")
+					return p
+				}
+				p.add(time.Minute, func(l *life) { l.queueJobs(github.JobRequest{Duration: 3 * time.Minute, Name: "build"}) }, "a job")
+				p.add(2*time.Minute, die, "the next call will be killed")
+				p.add(2*time.Minute, victim.event, "%s", victim.call)
+				return p
+			}
+			effects := live(t, plan(Kill{})).Effects[victim.call.String()]
+			if effects < 5 {
+				t.Fatalf("%s has only %d effects", victim.call, effects)
+			}
+			step, killed := 1, 0
+			if usualSeeds < 100 {
+				step = 9 // the race detector makes lives slow
+			}
+			for at := 1; at <= effects && !t.Failed(); at += step {
+				for _, after := range []bool{false, true} {
+					report := live(t, plan(Kill{At: at, After: after}))
+					// How often progress is shown is the scheduler's.
+					if report.Kills != 1 && at < effects-3 {
+						t.Errorf("of %d effects, nothing was killed at number %d", effects, at)
+					}
+					killed += report.Kills
+				}
+			}
+			t.Logf("%d effects, %d kills", effects, killed)
+		})
+	}
+}
