@@ -27,6 +27,9 @@ func Seeded(seed uint64) Plan {
 		d.plan.Proxies = juju.Proxies{HTTP: secret.New("http://user:SECRETproxy@proxy.test:3128"), HTTPS: secret.New("http://user:SECRETproxy@proxy.test:3128"), NoProxy: "localhost"}
 	}
 	d.jobs()
+	if d.one(2) {
+		d.kills()
+	}
 	// A life has one or two kinds of trouble rather than all at once: what is
 	// wrong can be understood then.
 	for range 1 + d.IntN(5) {
@@ -254,8 +257,15 @@ func (d *dice) storage() {
 		d.plan.add(d.between(at, d.plan.Calm), (*life).detachStorage, "juju detach-storage")
 	}
 	if d.one(4) {
-		d.plan.add(d.time(), func(l *life) { l.configure("runner-storage", "memory") }, "juju config runner-storage=memory")
-		d.plan.add(d.time(), func(l *life) { l.configure("runner-storage", "juju-storage") }, "juju config runner-storage=juju-storage")
+		d.plan.add(d.time(), func(l *life) { l.misconfigure("runner-storage", "memory") }, "juju config runner-storage=memory")
+	}
+	if d.one(4) {
+		// As the documentation tells it.
+		at := d.time()
+		d.plan.add(at, func(l *life) { l.configure("virtual-machines", int64(0)) }, "juju config virtual-machines=0")
+		d.plan.add(at+12*time.Minute, func(l *life) { l.configure("runner-storage", "memory") }, "juju config runner-storage=memory")
+		d.plan.add(at+13*time.Minute, func(l *life) { l.configure("virtual-machines", int64(2)) }, "juju config virtual-machines=2")
+		d.plan.Calm = max(d.plan.Calm, at+15*time.Minute)
 	}
 }
 
