@@ -43,7 +43,7 @@ func (s *session) progress(ctx context.Context) func(string) {
 // passing are the kinds of trouble that go away without anybody's doing, even
 // where somebody can hasten that.
 func passing(err error) bool {
-	for _, kind := range []error{runner.ErrUnauthorized, runner.ErrForbidden, runner.ErrNotFound} {
+	for _, kind := range []error{runner.ErrUnauthorized, runner.ErrForbidden, runner.ErrNotFound, runner.ErrInvalid} {
 		if errors.Is(err, kind) {
 			return false
 		}
@@ -133,6 +133,9 @@ func steady(result runner.Result) appearance {
 	}
 	if len(shown) > 0 {
 		message += ": " + strings.Join(shown, ", ")
+	}
+	if len(result.Stuck) > 0 {
+		message += "; " + result.Stuck[0]
 	}
 	return appearance{juju.Active, message}
 }

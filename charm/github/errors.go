@@ -114,7 +114,7 @@ func (c call) explainStatus(response *http.Response, message string) error {
 	case status == http.StatusUnprocessableEntity && c.refusal.busy:
 		return said(runner.ErrBusy)
 	case status == http.StatusUnprocessableEntity && c.refusal.invalid != "":
-		return runner.Trouble{Advice: c.refusal.invalid, Err: errors.New(describe(response, message))}
+		return runner.Trouble{Advice: c.refusal.invalid, Err: said(runner.ErrInvalid)}
 	case status >= 300 && status < 400:
 		return runner.Trouble{Advice: fmt.Sprintf("check the option path (%s): it has moved", c.scope), Err: said(runner.ErrForbidden)}
 	case status >= 500:

@@ -17,6 +17,7 @@ const (
 	failQuota        = "quota"
 	failNotFound     = "not found"
 	failUnauthorized = "unauthorized"
+	failInvalid      = "invalid"
 	failStart        = "failed start"
 	failTransient    = "transient"
 )
@@ -35,6 +36,7 @@ func failures() []struct {
 		{ErrNotFound, failNotFound},
 		{ErrUnauthorized, failUnauthorized},
 		{ErrForbidden, failUnauthorized},
+		{ErrInvalid, failInvalid},
 		{ErrFailedStart, failStart},
 	}
 }

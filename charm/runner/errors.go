@@ -17,6 +17,8 @@ var (
 	ErrForbidden = errors.New("forbidden")
 	// ErrNotFound: it does not exist, or may not be seen.
 	ErrNotFound = errors.New("not found")
+	// ErrInvalid: what was asked for is not accepted, and won't be later.
+	ErrInvalid = errors.New("not accepted")
 	// ErrExists: the name is taken.
 	ErrExists = errors.New("already exists")
 	// ErrQuota: no room is left for one more.

@@ -69,7 +69,9 @@ type Result struct {
 	Created, Removed, Crashed int
 	// Wanted is how many there should be.
 	Wanted int
-	// Warnings are for a person: what does not go on by itself.
+	// Stuck tells of the machines that do not come to their end.
+	Stuck []string
+	// Warnings are for a person: what does not go on by itself, and Stuck.
 	Warnings []string
 	// Held is the setback that creating waits for, if any.
 	Held Setback

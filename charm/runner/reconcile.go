@@ -244,14 +244,30 @@ func (r *reconcile) pause(ctx context.Context, longest time.Duration) error {
 }
 
 func (r *reconcile) finish() Result {
-	r.result.Warnings = r.warnings()
+	r.result.Stuck = r.stuck()
+	r.result.Warnings = append(r.warnings(), r.result.Stuck...)
 	if setback, found := r.memory.lastSetback(); found && setback.Until.After(time.Now()) {
 		r.result.Held = setback
 	}
 	return r.result
 }
 
-// warnings lists what needs a person, in the view as it is.
+// stuck lists the machines that do not come to their end.
+func (r *reconcile) stuck() []string {
+	var texts []string
+	for _, runner := range r.view.Runners {
+		age := r.view.Now.Sub(runner.Since)
+		switch {
+		case runner.Verdict == Finishing && age > r.cfg.Limits.StuckFinishing:
+			texts = append(texts, fmt.Sprintf("runner %s has been finishing for %s: its registration is gone, and something still works in it", runner.Name, age.Round(time.Minute)))
+		case runner.Verdict == Deleting && age > r.cfg.Limits.StuckDeleting:
+			texts = append(texts, fmt.Sprintf("instance %s has been deleting for %s: its cloud does not end it", runner.Name, age.Round(time.Minute)))
+		}
+	}
+	return texts
+}
+
+// warnings lists what else needs a person, in the view as it is.
 func (r *reconcile) warnings() []string {
 	texts := slices.Clone(r.template.Warnings)
 	limits := r.cfg.Limits
@@ -260,10 +276,6 @@ func (r *reconcile) warnings() []string {
 		switch {
 		case runner.Verdict == Foreign:
 			texts = append(texts, fmt.Sprintf("instance %s has the name of a runner of this unit, but was not made by it: left alone", runner.Name))
-		case runner.Verdict == Finishing && age > limits.StuckFinishing:
-			texts = append(texts, fmt.Sprintf("runner %s has been finishing for %s: its registration is gone, and something still works in it", runner.Name, age.Round(time.Minute)))
-		case runner.Verdict == Deleting && age > limits.StuckDeleting:
-			texts = append(texts, fmt.Sprintf("instance %s has been deleting for %s", runner.Name, age.Round(time.Minute)))
 		case runner.Verdict == Orphan && age > limits.StuckRegistration:
 			texts = append(texts, fmt.Sprintf("GitHub has kept the registration of %s for %s after its machine went", runner.Name, age.Round(time.Minute)))
 		}

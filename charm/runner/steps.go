@@ -143,7 +143,7 @@ func (r *reconcile) created(ctx context.Context, name string, err error) {
 			r.born[name] = true
 			r.memory.set(signBorn, name, time.Now())
 			r.result.Created++
-			r.memory.overcome(failQuota, failNotFound, failUnauthorized, failTransient)
+			r.memory.overcome(failQuota, failNotFound, failUnauthorized, failInvalid, failTransient)
 			return
 		}
 		if ctx.Err() == nil {
