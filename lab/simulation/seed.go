@@ -257,9 +257,6 @@ func (d *dice) storage() {
 		d.plan.add(d.between(at, d.plan.Calm), (*life).detachStorage, "juju detach-storage")
 	}
 	if d.one(4) {
-		d.plan.add(d.time(), func(l *life) { l.misconfigure("runner-storage", "memory") }, "juju config runner-storage=memory")
-	}
-	if d.one(4) {
 		// As the documentation tells it.
 		at := d.time()
 		d.plan.add(at, func(l *life) { l.configure("virtual-machines", int64(0)) }, "juju config virtual-machines=0")
