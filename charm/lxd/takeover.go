@@ -78,8 +78,8 @@ func (c *Cloud) FormerInstances(ctx context.Context) ([]takeover.Instance, error
 	return found, nil
 }
 
-// isFormer reports whether the Python charm made an instance: by its name, its
-// profiles, and by what only that charm's has not.
+// isFormer reports whether the Python charm made an instance: one of its names, gone
+// when it stops, with its profile, and without the metadata that ours have.
 func isFormer(instance api.Instance) bool {
 	return takeover.IsName(instance.Name) && instance.Ephemeral &&
 		slices.Contains(instance.Profiles, formerProfile) && instance.Config[keyUnit] == ""
