@@ -60,20 +60,8 @@ func (c *Cloud) ensurePool(server server, count int) (warnings []string, err err
 	if warnings, err = c.checkSpace(server, count, found); err != nil {
 		return nil, err
 	}
-	for _, pool := range pools {
-		if pool.Name == c.poolName() {
-			continue
-		}
-		if err := c.leavePool(server, pool); err != nil {
-			return nil, err
-		}
-	}
-	inMemory := slices.ContainsFunc(pools, func(p api.StoragePool) bool { return p.Name == c.config.unitName()+memorySuffix })
-	if !inMemory && c.config.StorageKind != MemoryStorage {
-		// Whoever mounted it was killed before there was a pool.
-		if err := unmountMemory(c.memoryDir()); err != nil {
-			return nil, err
-		}
+	if err := c.leavePools(server, pools); err != nil {
+		return nil, err
 	}
 	if found != nil {
 		kept, err := c.keepPool(server, *found)
@@ -165,6 +153,25 @@ func (c *Cloud) bury(server server, pool api.StoragePool) error {
 		}
 	}
 	return nil
+}
+
+// leavePools deals with all pools that are not the configured one.
+func (c *Cloud) leavePools(server server, pools []api.StoragePool) error {
+	inMemory := c.config.StorageKind == MemoryStorage
+	for _, pool := range pools {
+		inMemory = inMemory || pool.Name == c.config.unitName()+memorySuffix
+		if pool.Name == c.poolName() {
+			continue
+		}
+		if err := c.leavePool(server, pool); err != nil {
+			return err
+		}
+	}
+	if inMemory {
+		return nil
+	}
+	// Memory without a pool: whoever mounted it was killed before there was one.
+	return unmountMemory(c.memoryDir())
 }
 
 // leavePool deals with a pool that is not the configured one.
