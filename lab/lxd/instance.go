@@ -104,9 +104,10 @@ func (i *instance) json(s *Server) ([]byte, error) {
 	return i.rendered, nil
 }
 
-// etag is what a change of the instance may be made conditional on.
+// etag is what a change of the instance may be made conditional on: a copy, for it
+// is encoded later, while the guest goes on.
 func (i *instance) etag() any {
-	return []any{architecture(), i.Config, i.Devices, i.Ephemeral, i.Profiles}
+	return []any{architecture(), maps.Clone(i.Config), i.Devices, i.Ephemeral, i.Profiles}
 }
 
 // state is what runs in the instance, as the API shows it.
