@@ -1,6 +1,7 @@
 package charmfile_test
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -91,7 +92,8 @@ func TestHooksAreOnesThatJujuRuns(t *testing.T) {
 	var m metadata
 	readYAML(t, "metadata.yaml", &m)
 	known := []string{"install", "start", "config-changed", "update-status", "upgrade-charm", "stop", "remove", "leader-elected"}
-	for name := range m.Peers {
+	relations := slices.Concat(slices.Collect(maps.Keys(m.Peers)), slices.Collect(maps.Keys(m.Provides)), slices.Collect(maps.Keys(m.Requires)))
+	for _, name := range relations {
 		for _, event := range []string{"created", "joined", "changed", "departed", "broken"} {
 			known = append(known, name+"-relation-"+event)
 		}
