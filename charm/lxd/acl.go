@@ -13,32 +13,41 @@ import (
 	"github-runner/charm/runner"
 )
 
-// ensureACL closes to the runners every address of the machine, the metadata
-// service, the denylist, their own subnet, and IPv6 as a whole. LXD itself lets
-// DHCP and DNS through. gateway is the machine's address on the bridge, with the
-// bridge's subnet.
+// borders are what a unit's runners can't reach of IPv4, and the TCP ports in there
+// that they can.
+type borders struct {
+	closed []netip.Prefix
+	open   []netip.AddrPort
+}
+
+// borders returns what is closed now: every address of the machine, the metadata
+// service, the denylist, and the runners' own subnet. gateway is the machine's
+// address on the bridge, with that subnet. The warnings are about what runners
+// were told to use and can't reach.
 //
 // The subnet is closed because port isolation stops only frames that go from one
 // runner straight to another, not packets that the machine forwards back.
-func (c *Cloud) ensureACL(server server, gateway netip.Prefix) (warnings []string, err error) {
+func (c *Cloud) borders(gateway netip.Prefix) (b borders, warnings []string, err error) {
 	machine, err := machineAddresses()
 	if err != nil {
-		return nil, err
+		return borders{}, nil, err
 	}
-	open, warnings := c.config.openings(machine, gateway)
-	closed := append([]netip.Prefix{metadataService, gateway}, c.config.Denylist...)
+	b.open, warnings = c.config.openings(machine, gateway)
+	b.closed = append([]netip.Prefix{metadataService, gateway}, c.config.Denylist...)
 	for _, addr := range machine {
-		closed = append(closed, netip.PrefixFrom(addr, addr.BitLen()))
+		b.closed = append(b.closed, netip.PrefixFrom(addr, addr.BitLen()))
 	}
 	if c.config.PolicyPort != 0 {
-		open = append(open, netip.AddrPortFrom(gateway.Addr(), c.config.PolicyPort))
+		b.open = append(b.open, netip.AddrPortFrom(gateway.Addr(), c.config.PolicyPort))
 	}
-	return warnings, c.writeACL(server, egressRules(closed, open))
+	b.closed = minimal(b.closed)
+	return b, warnings, nil
 }
 
-// writeACL makes the ACL have these rules, and no others.
-func (c *Cloud) writeACL(server server, wanted []api.NetworkACLRule) error {
-	name := c.config.unitName()
+// ensureACL makes the ACL have the rules of the borders, and no others. LXD itself
+// lets DHCP and DNS through.
+func (c *Cloud) ensureACL(server server, b borders) error {
+	name, wanted := c.config.unitName(), egressRules(b)
 	current, etag, err := server.GetNetworkACL(name)
 	if err = classify(err); errors.Is(err, runner.ErrNotFound) {
 		request := api.NetworkACLsPost{

@@ -132,12 +132,11 @@ func (c *Cloud) usableDebugHosts() []cloudinit.DebugHost {
 // LXD puts every rejection before every permission, so that an exception can't be
 // written as a rule of its own: the networks are rejected without the addresses
 // of the openings, and of those all but the open ports.
-func egressRules(closed []netip.Prefix, open []netip.AddrPort) []api.NetworkACLRule {
-	networks := minimal(closed)
+func egressRules(b borders) []api.NetworkACLRule {
 	ports := map[netip.Addr][]uint16{}
-	for _, opening := range open {
+	for _, opening := range b.open {
 		addr := opening.Addr()
-		if slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(addr) }) {
+		if slices.ContainsFunc(b.closed, func(p netip.Prefix) bool { return p.Contains(addr) }) {
 			ports[addr] = append(ports[addr], opening.Port())
 		}
 	}
@@ -145,7 +144,7 @@ func egressRules(closed []netip.Prefix, open []netip.AddrPort) []api.NetworkACLR
 
 	reject := api.NetworkACLRule{Action: "reject", State: "enabled"}
 	rules := []api.NetworkACLRule{reject}
-	rules[0].Destination = join(without(networks, holes))
+	rules[0].Destination = join(without(b.closed, holes), ",")
 	for _, hole := range holes {
 		for _, kind := range []struct{ protocol, ports string }{{"tcp", otherPorts(ports[hole])}, {"udp", ""}, {"icmp4", ""}} {
 			rule := reject
@@ -237,10 +236,10 @@ func otherPorts(ports []uint16) string {
 	return strings.Join(ranges, ",")
 }
 
-func join(networks []netip.Prefix) string {
+func join(networks []netip.Prefix, separator string) string {
 	texts := make([]string, len(networks))
 	for i, network := range networks {
 		texts[i] = network.String()
 	}
-	return strings.Join(texts, ",")
+	return strings.Join(texts, separator)
 }

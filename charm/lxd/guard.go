@@ -23,8 +23,9 @@ import (
 //     published ones: their destination is another one by the time that an ACL
 //     looks at it, so this looks before any destination is translated
 //   - the bridges of the machine's other units, also those to come
-//   - the moments in which LXD, when it starts or writes the network anew, has
-//     emptied the chain of the ACL and not filled it yet
+//   - the denylist, while LXD has emptied the chain of the ACL and not filled it
+//     yet, as it does for most of a second when it starts or writes the network
+//     anew; and on connections that were open before, which an ACL lets go on
 //
 // It replaces itself in one transaction: there is never a moment without it.
 const guardTable = `table inet %[1]s
@@ -39,29 +40,35 @@ table inet %[1]s {
 		fib daddr type != unicast reject
 		meta nfproto ipv6 reject
 	}
-	chain neighbours {
+	chain others {
 		type filter hook forward priority filter - 1; policy accept;
-		iifname "%[1]s" oifname "ghr-*" reject
+		iifname != "%[1]s" accept
+		oifname "ghr-*" reject
+%[4]s		ip daddr { %[5]s } reject
 	}
 }
 `
 
 // guardRules are the commands that make the table anew.
-func (c Config) guardRules(gateway netip.Addr) string {
+func (c Config) guardRules(gateway netip.Addr, b borders) string {
 	ports := "53"
 	if c.PolicyPort != 0 {
 		ports += fmt.Sprintf(", %d", c.PolicyPort)
 	}
-	return fmt.Sprintf(guardTable, c.unitName(), gateway, ports)
+	var open strings.Builder
+	for _, at := range b.open {
+		fmt.Fprintf(&open, "\t\tip daddr %s tcp dport %d accept\n", at.Addr(), at.Port())
+	}
+	return fmt.Sprintf(guardTable, c.unitName(), gateway, ports, &open, join(b.closed, ", "))
 }
 
 // ensureGuard puts the table in force. A bridge that this machine does not have,
 // such as that of an emulated LXD, needs none.
-func (c *Cloud) ensureGuard(ctx context.Context, gateway netip.Addr) error {
+func (c *Cloud) ensureGuard(ctx context.Context, gateway netip.Addr, b borders) error {
 	if _, err := net.InterfaceByName(c.config.unitName()); err != nil {
 		return nil
 	}
-	if err := nft(ctx, c.config.guardRules(gateway)); err != nil {
+	if err := nft(ctx, c.config.guardRules(gateway, b)); err != nil {
 		if errors.Is(err, exec.ErrNotFound) {
 			return runner.Trouble{Advice: "install nftables on this machine: apt-get install nftables", Err: fmt.Errorf("cannot close the machine to runners: %w", err)}
 		}

@@ -96,21 +96,27 @@ func (c *Cloud) ensureIsolation(server server, create bool) (warnings []string, 
 	if err != nil {
 		return nil, err
 	}
-	// Before the bridge: there is no moment in which runners could use one that
-	// is open.
-	warnings, err = c.ensureACL(server, gateway)
+	b, warnings, err := c.borders(gateway)
 	if err != nil {
+		return nil, err
+	}
+	// Before the bridge: there is no moment in which runners could use one that
+	// is open. The table also comes before a repair, in which LXD empties its own.
+	if err := c.ensureACL(server, b); err != nil {
 		return nil, err
 	}
 	if network == nil {
-		err = c.createNetwork(server, gateway)
-	} else {
-		err = c.repairNetwork(server, *network)
+		if err := c.createNetwork(server, gateway); err != nil {
+			return nil, err
+		}
 	}
-	if err != nil {
+	if err := c.ensureGuard(server.ctx, gateway.Addr(), b); err != nil {
 		return nil, err
 	}
-	return warnings, c.ensureGuard(server.ctx, gateway.Addr())
+	if network != nil {
+		return warnings, c.repairNetwork(server, *network)
+	}
+	return warnings, nil
 }
 
 // releases are the names that the stock images have at their public server.

@@ -1,12 +1,16 @@
 package lxd
 
 import (
+	"errors"
+	"io"
+	"net/http"
 	"net/netip"
 	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/canonical/lxd/shared/api"
 	"github.com/google/go-cmp/cmp"
 
 	"github-runner/charm/cloudinit"
@@ -80,7 +84,7 @@ func TestRealReach(t *testing.T) {
 	}
 
 	t.Run("each unit has its own denylist", func(t *testing.T) {
-		lists := []probe{{"denied", "tcp", deniedHost, otherPort}, {"behind-another-bridge", "tcp", behindYard, otherPort}}
+		lists := []probe{{"denied", "tcp", deniedHost, otherPort, 0}, {"behind-another-bridge", "tcp", behindYard, otherPort, 0}}
 		for from, wanted := range map[string][]string{name: {"behind-another-bridge"}, stranger: {"denied"}} {
 			if diff := cmp.Diff(wanted, y.reached(t, from, lists)); diff != "" {
 				t.Errorf("from %s: %s", from, diff)
@@ -88,8 +92,35 @@ func TestRealReach(t *testing.T) {
 		}
 	})
 
+	t.Run("while LXD writes the network anew", func(t *testing.T) {
+		server, cancel, err := cloud.connect(t.Context(), createDeadline)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cancel()
+		written := make(chan error, 1)
+		go func() {
+			change := api.NetworkPut{Config: merged(cloud.networkConfig(), map[string]string{"ipv4.address": gateway.String(), "dns.domain": "other"})}
+			written <- server.change(http.MethodPut, apiPath("networks", bridge), change, "")
+		}()
+		denied := slices.Repeat([]probe{{Name: "denied", Network: "tcp", Address: deniedHost, Port: otherPort, Timeout: 0.05}}, 20)
+		for done := false; !done; {
+			select {
+			case err := <-written:
+				if err != nil {
+					t.Fatal(err)
+				}
+				done = true
+			default:
+			}
+			if got := y.reached(t, name, denied); len(got) > 0 {
+				t.Fatal("a denied network can be reached")
+			}
+		}
+	})
+
 	t.Run("the policy port", func(t *testing.T) {
-		ports := []probe{{"policy", "tcp", gateway.Addr().String(), y.port}, {"another", "tcp", gateway.Addr().String(), publishedPort}, {"elsewhere", "tcp", yardAddress, y.port}, {"by-udp", "udp", gateway.Addr().String(), y.port}}
+		ports := []probe{{"policy", "tcp", gateway.Addr().String(), y.port, 0}, {"another", "tcp", gateway.Addr().String(), publishedPort, 0}, {"elsewhere", "tcp", yardAddress, y.port, 0}, {"by-udp", "udp", gateway.Addr().String(), y.port, 0}}
 		for _, port := range []int{y.port, 0} {
 			changed := reconfigured(t, cloud, func(c *Config) { c.PolicyPort = uint16(port) })
 			prepare(changed)
@@ -108,6 +139,29 @@ func TestRealReach(t *testing.T) {
 		}
 		if found := find(t, cloud, name); found.Status != runner.StatusRunning {
 			t.Errorf("the runner is %s", found.Status)
+		}
+	})
+
+	t.Run("a connection that was open before", func(t *testing.T) {
+		for _, denied := range []bool{false, true} {
+			cmd := y.inside(t.Context(), name, "python3", "-c", patient, webAddress)
+			in, inErr := cmd.StdinPipe()
+			out, outErr := cmd.StdoutPipe()
+			if err := errors.Join(inErr, outErr, cmd.Start()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(out, make([]byte, len("open\n"))); err != nil {
+				t.Fatal(err)
+			}
+			if denied {
+				prepare(reconfigured(t, cloud, func(c *Config) { c.Denylist = prefixes(webAddress + "/32") }))
+			}
+			io.WriteString(in, "\n")
+			answer, _ := io.ReadAll(out)
+			cmd.Wait()
+			if used := strings.Contains(string(answer), "used"); used == denied {
+				t.Errorf("denied: %v, used: %v", denied, used)
+			}
 		}
 	})
 
@@ -137,7 +191,7 @@ func (y *yard) reachedThroughMachine(t *testing.T, gateway netip.Prefix, from, t
 	via := "/32 via " + gateway.Addr().String()
 	y.run(t, from, "ip route add "+there+via)
 	y.run(t, to, "ip route add "+back+via)
-	got := y.reached(t, from, []probe{{"neighbour", "tcp", there, otherPort}})
+	got := y.reached(t, from, []probe{{"neighbour", "tcp", there, otherPort, 0}})
 	y.run(t, from, "ip route delete "+there+via)
 	y.run(t, to, "ip route delete "+back+via)
 	return len(got) == 1
@@ -155,23 +209,23 @@ func names(probes []probe) []string {
 func (y *yard) probes(t *testing.T, cloud *Cloud, neighbour, stranger string) []probe {
 	gateway := gatewayOf(t, cloud)
 	result := []probe{
-		{"dns", "dns", gateway.Addr().String(), 53},
-		{"web", "tcp", webAddress, otherPort},
-		{"behind-another-bridge", "tcp", behindYard, otherPort},
-		{"denied", "tcp", deniedHost, otherPort},
-		{"debug-host", "tcp", debugHost, debugPort},
-		{"debug-host-other-port", "tcp", debugHost, otherPort},
-		{"metadata", "tcp", metadata, otherPort},
-		{"neighbour", "tcp", y.addressOf(t, neighbour), otherPort},
-		{"other-unit", "tcp", y.addressOf(t, stranger), otherPort},
-		{"published-port", "tcp", yardAddress, publishedPort},
-		{"resolver-of-another-bridge", "tcp", yardAddress, 53},
-		{"resolver-of-another-bridge-udp", "udp", yardAddress, 53},
-		{"broadcast", "udp", "255.255.255.255", y.port},
-		{"broadcast-of-the-bridge", "udp", broadcast(gateway), y.port},
-		{"ipv6-of-the-bridge", "tcp", bridgeIPv6, y.port},
-		{"ipv6-link-local", "tcp", bridgeLink + "%eth0", y.port},
-		{"ipv6-of-another-bridge", "udp", yardIPv6, y.port},
+		{"dns", "dns", gateway.Addr().String(), 53, 0},
+		{"web", "tcp", webAddress, otherPort, 0},
+		{"behind-another-bridge", "tcp", behindYard, otherPort, 0},
+		{"denied", "tcp", deniedHost, otherPort, 0},
+		{"debug-host", "tcp", debugHost, debugPort, 0},
+		{"debug-host-other-port", "tcp", debugHost, otherPort, 0},
+		{"metadata", "tcp", metadata, otherPort, 0},
+		{"neighbour", "tcp", y.addressOf(t, neighbour), otherPort, 0},
+		{"other-unit", "tcp", y.addressOf(t, stranger), otherPort, 0},
+		{"published-port", "tcp", yardAddress, publishedPort, 0},
+		{"resolver-of-another-bridge", "tcp", yardAddress, 53, 0},
+		{"resolver-of-another-bridge-udp", "udp", yardAddress, 53, 0},
+		{"broadcast", "udp", "255.255.255.255", y.port, 0},
+		{"broadcast-of-the-bridge", "udp", broadcast(gateway), y.port, 0},
+		{"ipv6-of-the-bridge", "tcp", bridgeIPv6, y.port, 0},
+		{"ipv6-link-local", "tcp", bridgeLink + "%eth0", y.port, 0},
+		{"ipv6-of-another-bridge", "udp", yardIPv6, y.port, 0},
 	}
 	machine, err := machineAddresses()
 	if err != nil {
@@ -181,7 +235,7 @@ func (y *yard) probes(t *testing.T, cloud *Cloud, neighbour, stranger string) []
 	slices.SortFunc(machine, netip.Addr.Compare)
 	for _, addr := range slices.Compact(machine) {
 		if addr.Is4() {
-			result = append(result, probe{"tcp-" + addr.String(), "tcp", addr.String(), y.port}, probe{"udp-" + addr.String(), "udp", addr.String(), y.port})
+			result = append(result, probe{"tcp-" + addr.String(), "tcp", addr.String(), y.port, 0}, probe{"udp-" + addr.String(), "udp", addr.String(), y.port, 0})
 		}
 	}
 	return result

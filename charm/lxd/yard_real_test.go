@@ -161,6 +161,8 @@ type probe struct {
 	Network string `json:"network"` // tcp, udp or dns
 	Address string `json:"address"`
 	Port    int    `json:"port"`
+	// Timeout is how long it may take, in seconds; 0: one.
+	Timeout float64 `json:"timeout"`
 }
 
 // prober tries all of the probes that it is given and prints the names of those
@@ -172,7 +174,7 @@ for p in json.load(sys.stdin):
         kind = socket.SOCK_STREAM if p["network"] == "tcp" else socket.SOCK_DGRAM
         family, _, _, _, address = socket.getaddrinfo(p["address"], p["port"], type=kind)[0]
         s = socket.socket(family, kind)
-        s.settimeout(1)
+        s.settimeout(p["timeout"] or 1)
         if p["network"] == "dns":
             s.sendto(b"\0\1\1\0\0\1\0\0\0\0\0\0\x08_gateway\3lxd\0\0\1\0\1", address)
             if s.recv(512)[7] == 1: print(p["name"])
@@ -198,6 +200,17 @@ while True:
     c, _ = s.accept()
     c.send(b"ok")
     c.close()
+`
+
+// patient opens a connection to the web server and uses it when it is told to.
+const patient = `
+import socket, sys
+s = socket.create_connection((sys.argv[1], 80), 5)
+print("open", flush=True)
+sys.stdin.readline()
+s.settimeout(2)
+s.send(b"GET /call/patient HTTP/1.0\r\n\r\n")
+print("used" if s.recv(1) else "closed", flush=True)
 `
 
 // inside prepares a command in a runner, as root.
@@ -359,7 +372,7 @@ func gatewayOf(t *testing.T, cloud *Cloud) netip.Prefix {
 // the profile's filters makes runners ask for another one.
 func (y *yard) addressOf(t *testing.T, name string) string {
 	t.Helper()
-	working := []probe{{"web", "tcp", webAddress, otherPort}}
+	working := []probe{{"web", "tcp", webAddress, otherPort, 0}}
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		out, err := y.inside(ctx, name, "sh", "-c", "ip -4 -o address show dev eth0 | sed 's/.* inet //; s,/.*,,'").Output()
