@@ -51,6 +51,7 @@ type benchmark struct {
 func benchmarks() []benchmark {
 	return []benchmark{
 		{"containers", (*session).containers},
+		{"isolation", (*session).isolation},
 		{"reconcile", (*session).reconcile},
 		{"update-status", (*session).updateStatus},
 	}

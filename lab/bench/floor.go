@@ -42,6 +42,10 @@ type floor struct {
 	application runner.Application
 	profiles    []string
 	exchange    string
+	// proxy is what its runners are told of a proxy.
+	proxy cloudinit.Proxy
+	// bare runners have no folder for exchange.
+	bare bool
 }
 
 // plain is one runner of the floor.
@@ -137,17 +141,15 @@ func (f *floor) prepareOne(ctx context.Context) (plain, error) {
 		Name:            name,
 		JIT:             jit,
 		Application:     cloudinit.Application{URL: f.application.URL, SHA256: f.application.SHA256},
-		ExchangeMounted: true,
+		ExchangeMounted: !f.bare,
 		OnlineDeadline:  onlineDeadline,
+		Proxy:           f.proxy,
 	})
 	if err != nil {
 		return plain{}, err
 	}
-	folder := filepath.Join(f.exchange, name)
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return plain{}, err
-	}
-	if err := os.Chmod(folder, 0o777|os.ModeSticky); err != nil {
+	devices, err := f.devices(name)
+	if err != nil {
 		return plain{}, err
 	}
 	return plain{name: name, id: registration.ID, request: api.InstancesPost{
@@ -157,9 +159,24 @@ func (f *floor) prepareOne(ctx context.Context) (plain, error) {
 		InstancePut: api.InstancePut{
 			Profiles: f.profiles,
 			Config:   map[string]string{"cloud-init.user-data": string(userData)},
-			Devices:  map[string]map[string]string{"exchange": {"type": "disk", "source": folder, "path": cloudinit.ExchangeDir}},
+			Devices:  devices,
 		},
 	}}, nil
+}
+
+// devices are what a runner has beside its profile's: a folder for exchange.
+func (f *floor) devices(name string) (map[string]map[string]string, error) {
+	if f.bare {
+		return nil, nil
+	}
+	folder := filepath.Join(f.exchange, name)
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(folder, 0o777|os.ModeSticky); err != nil {
+		return nil, err
+	}
+	return map[string]map[string]string{"exchange": {"type": "disk", "source": folder, "path": cloudinit.ExchangeDir}}, nil
 }
 
 // create is the plain loop.
