@@ -34,6 +34,21 @@ type fleet struct {
 	memory  runner.Memory
 	journal *journal
 	want    runner.Want
+	// create stands in for the cloud's Create, where it is set.
+	create func(ctx context.Context, template runner.Template, birth runner.Birth) error
+}
+
+// cloudOfFleet is the fleet's cloud, with another Create.
+type cloudOfFleet struct {
+	*slowcloud.Cloud
+	fleet *fleet
+}
+
+func (c cloudOfFleet) Create(ctx context.Context, template runner.Template, birth runner.Birth) error {
+	if c.fleet.create != nil {
+		return c.fleet.create(ctx, template, birth)
+	}
+	return c.Cloud.Create(ctx, template, birth)
 }
 
 // onEachCloud runs a test on the exact, eventful cloud and on the slow,
@@ -60,7 +75,7 @@ func (f *fleet) restart() {
 	log.SetOutput(io.Discard)
 	limits := runner.DefaultLimits(2)
 	f.manager = runner.NewManager(runner.Config{
-		Owner: owner, Cloud: f.cloud, GitHub: f.github, Journal: f.journal,
+		Owner: owner, Cloud: cloudOfFleet{f.cloud, f}, GitHub: f.github, Journal: f.journal,
 		Application: func(context.Context, runner.Scope) (runner.Application, error) {
 			return runner.Application{Version: "2.330.0"}, nil
 		},

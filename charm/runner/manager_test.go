@@ -348,6 +348,28 @@ func TestFailedCreateLeavesNothing(t *testing.T) {
 	}
 }
 
+// A create whose answer comes too late, or is lost, may have made a runner that
+// is at work already.
+func TestFailedCreateKillsNoJob(t *testing.T) {
+	onEachCloud(t, func(f *fleet) {
+		f.want.Count = 1
+		f.create = func(ctx context.Context, template runner.Template, birth runner.Birth) error {
+			f.create = nil
+			err := f.cloud.Create(ctx, template, birth)
+			time.Sleep(2 * time.Minute)
+			return errors.Join(err, f.cloud.TakeJob(birth.Name), errors.New("operation not found"))
+		}
+		if _, err := f.manager.Reconcile(f.Context(), f.want, false); err == nil {
+			f.Error("the reconcile says nothing of the failed create")
+		}
+		f.settle()
+		works := func(i runner.Instance) bool { return i.Working == runner.WorkingYes }
+		if machines := f.cloud.Truth(); !slices.ContainsFunc(machines, works) {
+			f.Errorf("the runner with the job is gone, there is %+v", machines)
+		}
+	})
+}
+
 func TestCreatesThatAreCalledOffAreNoSetback(t *testing.T) {
 	onEachCloud(t, func(f *fleet) {
 		f.cloud.AddFault(slowcloud.Fault{Method: "Create", Hangs: true})

@@ -81,7 +81,8 @@ func (m *Manager) note(f func()) {
 	f()
 }
 
-// create registers and creates one runner. What it can't finish it undoes.
+// create registers and creates one runner. Where it fails, the registration
+// goes.
 func (r *reconcile) create(ctx context.Context) (string, error) {
 	name := r.cfg.Owner.NewName()
 	application, err := r.application(ctx)
@@ -98,18 +99,25 @@ func (r *reconcile) create(ctx context.Context) (string, error) {
 	if err == nil {
 		return name, nil
 	}
-	// The registration first: without it, an instance that exists all the same
-	// can't take a job.
-	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.Limits.Undo)
-	defer cancel()
-	undone := errors.Join(
-		r.cfg.GitHub.Deregister(undo, r.want.Scope, registration.ID),
-		r.cfg.Cloud.Delete(undo, name),
-	)
-	if undone != nil {
-		r.cfg.Log.WithError(undone).WithField("runner", name).Warn("cannot undo a failed create yet: the next reconcile will")
-	}
+	r.undo(ctx, name, registration)
 	return name, err
+}
+
+// undo takes the registration from a runner whose creation has failed. Its
+// machine may run all the same, and even be at work: it goes as that of any other
+// runner that was deregistered.
+func (r *reconcile) undo(ctx context.Context, name string, registration Registration) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.Limits.Undo)
+	defer cancel()
+	log := r.cfg.Log.WithField("runner", name)
+	switch err := r.cfg.GitHub.Deregister(ctx, r.want.Scope, registration.ID); {
+	case err == nil:
+		r.note(func() { r.memory.set(signDeregistered, name, time.Now()) })
+	case errors.Is(err, ErrBusy):
+		log.Info("the runner that could not be created has a job all the same: it stays")
+	default:
+		log.WithError(err).Warn("cannot undo a failed create yet: the next reconcile will")
+	}
 }
 
 // fails notes, with the notes held, that a runner could not be had, and ends

@@ -25,6 +25,8 @@ func TestEveryFaultAlone(t *testing.T) {
 		told string
 		// late is set where only runners that have ended meet the fault.
 		late bool
+		// virtual is set where it concerns virtual machines.
+		virtual bool
 	}{
 		{lxd: lxd.Fault{Kind: lxd.CreateFails}, told: `^waiting: cannot create instance .*unsquashfs.*next try after`},
 		{lxd: lxd.Fault{Kind: lxd.CreateHalf}, told: `^waiting: cannot create instance .*I/O error.*next try after`},
@@ -49,6 +51,13 @@ func TestEveryFaultAlone(t *testing.T) {
 		{lxd: lxd.Fault{Kind: lxd.SlowBoot, For: 6 * time.Minute}},
 		{lxd: lxd.Fault{Kind: lxd.LongPreJob, For: time.Minute}},
 		{lxd: lxd.Fault{Kind: lxd.PowerOffHangs}},
+		{lxd: lxd.Fault{Kind: lxd.DiskQuota}, told: `x`},
+		{lxd: lxd.Fault{Kind: lxd.NoKVM}, virtual: true, told: `x`},
+		{lxd: lxd.Fault{Kind: lxd.NoAgent}, virtual: true, told: `x`},
+		{lxd: lxd.Fault{Kind: lxd.LateAgent, For: 2 * time.Minute}, virtual: true},
+		{lxd: lxd.Fault{Kind: lxd.MountFails}, virtual: true, told: `x`},
+		{lxd: lxd.Fault{Kind: lxd.OddStatus, Message: "Error"}, virtual: true},
+		{lxd: lxd.Fault{Kind: lxd.OddStatus, Message: "Frozen"}},
 		{github: github.Fault{Kind: github.FaultStatus, Status: 500}, told: `^waiting: cannot list the runners of acme/widgets .*GitHub answers 500`},
 		{github: github.Fault{Kind: github.FaultStatus, Status: 401}, told: `^blocked: check the option token: GitHub refuses it`},
 		{github: github.Fault{Kind: github.FaultStatus, Status: 403}, told: `^blocked: give the token the right to manage the self-hosted runners of acme/widgets`},
@@ -84,6 +93,9 @@ func TestEveryFaultAlone(t *testing.T) {
 			p := Plan{Name: what, Calm: to + time.Second, Neighbours: true, Config: map[string]any{
 				"path": "acme/widgets", "token": "ghp_SECRET1", "virtual-machines": int64(2),
 			}}
+			if test.virtual {
+				p.Config["lxd-instance-type"] = "virtual-machine"
+			}
 			p.add(from, func(l *life) {
 				if test.lxd.Kind != "" {
 					l.troubleLXD(test.lxd, to-from)

@@ -23,6 +23,9 @@ func Seeded(seed uint64) Plan {
 		Calm:       d.between(20*time.Minute, 100*time.Minute),
 		Config:     map[string]any{"path": "acme/widgets", "token": "ghp_SECRET1", "virtual-machines": int64(1 + d.IntN(4))},
 	}
+	if d.one(3) {
+		d.plan.Config["lxd-instance-type"] = "virtual-machine"
+	}
 	if d.one(4) {
 		d.plan.Proxies = juju.Proxies{HTTP: secret.New("http://user:SECRETproxy@proxy.test:3128"), HTTPS: secret.New("http://user:SECRETproxy@proxy.test:3128"), NoProxy: "localhost"}
 	}
@@ -98,6 +101,9 @@ func (d *dice) lxdFaults() {
 			lxd.Fault{Kind: lxd.EventsLost}, lxd.Fault{Kind: lxd.AppExits}, lxd.Fault{Kind: lxd.NeverOnline},
 			lxd.Fault{Kind: lxd.SlowBoot, For: d.between(10*time.Second, 5*time.Minute)},
 			lxd.Fault{Kind: lxd.LongPreJob, For: d.between(time.Second, 6*time.Minute)}, lxd.Fault{Kind: lxd.PowerOffHangs},
+			lxd.Fault{Kind: lxd.DiskQuota}, lxd.Fault{Kind: lxd.NoKVM}, lxd.Fault{Kind: lxd.NoAgent},
+			lxd.Fault{Kind: lxd.LateAgent, For: d.between(10*time.Second, 3*time.Minute)},
+			lxd.Fault{Kind: lxd.MountFails}, lxd.Fault{Kind: lxd.OddStatus, Message: pick(d, "Error", "Ready", "Frozen")},
 		)
 		length := d.length()
 		if d.one(2) {
@@ -188,7 +194,7 @@ func (d *dice) configs() {
 }
 
 func (d *dice) option() (option string, value any) {
-	switch d.IntN(11) {
+	switch d.IntN(12) {
 	case 0, 1, 2:
 		return "virtual-machines", int64(d.IntN(6))
 	case 3:
@@ -205,6 +211,8 @@ func (d *dice) option() (option string, value any) {
 		return "base-image", pick(d, "noble", "jammy")
 	case 9:
 		return "dockerhub-mirror", pick(d, "", "https://mirror.test")
+	case 10:
+		return "lxd-instance-type", pick(d, "container", "virtual-machine")
 	}
 	return "vm-memory", pick(d, "1GiB", "2GiB")
 }
@@ -212,7 +220,7 @@ func (d *dice) option() (option string, value any) {
 // bad is a value that blocks the unit. The calm mends it.
 func (d *dice) bad() {
 	bad := pick(d, [2]any{"path", "a b"}, [2]any{"virtual-machines", int64(-1)}, [2]any{"token", nil}, [2]any{"denylist", "10.0.0.0/33"},
-		[2]any{"base-image", "resolute"}, [2]any{"lxd-instance-type", "virtual-machine"}, [2]any{"group", "nobody's"}, [2]any{"vm-memory", "lots"})
+		[2]any{"base-image", "resolute"}, [2]any{"lxd-instance-type", "microwave"}, [2]any{"group", "nobody's"}, [2]any{"vm-memory", "lots"})
 	option, value := bad[0].(string), bad[1]
 	d.plan.add(d.time(), func(l *life) { l.misconfigure(option, value) }, "juju config %s=%v", option, value)
 }

@@ -36,8 +36,11 @@ type world struct {
 	closed func()
 }
 
-// timing is about what containers take.
-var timing = lxd.Timing{Create: 2 * time.Second, Start: time.Second, Boot: 3 * time.Second, PowerOff: 1 * time.Second}
+// timing is about what containers take, and less than virtual machines do.
+var timing = lxd.Timing{
+	Create: 2 * time.Second, Start: time.Second, Boot: 3 * time.Second, PowerOff: time.Second,
+	Firmware: 3 * time.Second, Agent: 4 * time.Second, Reboot: 3 * time.Second,
+}
 
 // newWorld makes a world in a folder that is empty.
 func newWorld(dir string, story *story) (*world, error) {
