@@ -7,9 +7,11 @@ import (
 	"github.com/canonical/lxd/shared/api"
 )
 
-// Possessions are what a daemon has, sorted by name.
+// Possessions are what a daemon has, sorted by name or
+// fingerprint.
 type Possessions struct {
 	Instances []api.Instance
+	Images    []api.Image
 	Networks  []string
 	ACLs      []string
 	Pools     []string
@@ -28,6 +30,9 @@ func (s *Server) Possessions() Possessions {
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.instances)) {
 		all.Instances = append(all.Instances, s.instances[name].show(s))
+	}
+	for _, fingerprint := range slices.Sorted(maps.Keys(s.images)) {
+		all.Images = append(all.Images, *s.images[fingerprint])
 	}
 	return all
 }

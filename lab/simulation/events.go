@@ -44,15 +44,15 @@ func (l *life) troubleGitHub(fault github.Fault, length time.Duration) {
 
 // trouble counts a fault until it is over.
 func (l *life) trouble(length time.Duration, what string, clear func()) {
+	l.faults.Add(1)
+	l.disturbed()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.report.Faults++
-	l.faults.Add(1)
-	l.unrest.Add(1)
 	time.AfterFunc(length, func() {
 		clear()
 		l.story.tell("the trouble %s is over", what)
-		l.unrest.Add(1)
+		l.disturbed()
 		if l.faults.Add(-1) < 0 {
 			l.faults.Store(0) // the calm came first
 		}
@@ -95,7 +95,7 @@ func (l *life) reboot(down time.Duration) {
 	l.machine <- struct{}{}
 	defer func() { <-l.machine }()
 	l.forgive("", "the machine rebooted")
-	l.unrest.Add(1)
+	l.disturbed()
 	if err := l.world.shutDown(); err != nil {
 		l.violate("the simulation itself failed: %v", err)
 		return
@@ -109,7 +109,7 @@ func (l *life) reboot(down time.Duration) {
 
 // restartLXD restarts the daemon; its instances live on.
 func (l *life) restartLXD(down time.Duration) {
-	l.unrest.Add(1)
+	l.disturbed()
 	if err := l.world.daemon().Restart(context.Background(), down); err != nil {
 		l.violate("the simulation itself failed: %v", err)
 	}

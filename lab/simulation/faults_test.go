@@ -12,22 +12,22 @@ import (
 	"github-runner/lab/lxd"
 )
 
-// TestEveryFaultAlone lets one thing go wrong, for half an hour, in the life of a
-// unit that gets jobs, more runners and a flush meanwhile. All must be well
-// afterwards, and the status must tell before.
-func TestEveryFaultAlone(t *testing.T) {
-	for _, test := range []struct {
-		lxd    lxd.Fault
-		github github.Fault
-		// told is what the status says at last half an interval after the first
-		// hook that met the fault has ended; "": the fault harms nothing that
-		// anybody must know of.
-		told string
-		// late is set where only runners that have ended meet the fault.
-		late bool
-		// virtual is set where it concerns virtual machines.
-		virtual bool
-	}{
+// faultTest is one thing that goes wrong.
+type faultTest struct {
+	lxd    lxd.Fault
+	github github.Fault
+	// told is what the status says at last half an interval after the first
+	// hook that met the fault has ended; "": the fault harms nothing that
+	// anybody must know of.
+	told string
+	// late is set where only runners that have ended meet the fault.
+	late bool
+	// virtual is set where it concerns virtual machines.
+	virtual bool
+}
+
+func everyFault() []faultTest {
+	return []faultTest{
 		{lxd: lxd.Fault{Kind: lxd.CreateFails}, told: `^waiting: cannot create instance .*unsquashfs.*next try after`},
 		{lxd: lxd.Fault{Kind: lxd.CreateHalf}, told: `^waiting: cannot create instance .*I/O error.*next try after`},
 		{lxd: lxd.Fault{Kind: lxd.CreateHangs}, told: `^waiting: cannot create instance .*not finished within 5m0s.*restart LXD`},
@@ -51,11 +51,11 @@ func TestEveryFaultAlone(t *testing.T) {
 		{lxd: lxd.Fault{Kind: lxd.SlowBoot, For: 6 * time.Minute}},
 		{lxd: lxd.Fault{Kind: lxd.LongPreJob, For: time.Minute}},
 		{lxd: lxd.Fault{Kind: lxd.PowerOffHangs}},
-		{lxd: lxd.Fault{Kind: lxd.DiskQuota}, told: `x`},
-		{lxd: lxd.Fault{Kind: lxd.NoKVM}, virtual: true, told: `x`},
-		{lxd: lxd.Fault{Kind: lxd.NoAgent}, virtual: true, told: `x`},
+		{lxd: lxd.Fault{Kind: lxd.DiskQuota}, told: `^waiting: vm-disk of 1024 MiB is too small for the image noble: raise it`},
+		{lxd: lxd.Fault{Kind: lxd.NoKVM}, virtual: true, told: `^blocked: this machine can't run virtual machines: set lxd-instance-type=container`},
+		{lxd: lxd.Fault{Kind: lxd.NoAgent}, virtual: true, told: `^waiting: runner .* did not come online in time`, late: true},
 		{lxd: lxd.Fault{Kind: lxd.LateAgent, For: 2 * time.Minute}, virtual: true},
-		{lxd: lxd.Fault{Kind: lxd.MountFails}, virtual: true, told: `x`},
+		{lxd: lxd.Fault{Kind: lxd.MountFails}, virtual: true, told: `^waiting: runner .* ended without taking a job`},
 		{lxd: lxd.Fault{Kind: lxd.OddStatus, Message: "Error"}, virtual: true},
 		{lxd: lxd.Fault{Kind: lxd.OddStatus, Message: "Frozen"}},
 		{github: github.Fault{Kind: github.FaultStatus, Status: 500}, told: `^waiting: cannot list the runners of acme/widgets .*GitHub answers 500`},
@@ -82,7 +82,14 @@ func TestEveryFaultAlone(t *testing.T) {
 		{github: github.Fault{Kind: github.FaultLag, Delay: time.Minute}},
 		{github: github.Fault{Kind: github.FaultLateDelete, Delay: 3 * time.Second}},
 		{github: github.Fault{Kind: github.FaultLinger, Delay: 15 * time.Minute}},
-	} {
+	}
+}
+
+// TestEveryFaultAlone lets one thing go wrong, for half an hour, in the life of a
+// unit that gets jobs, more runners and a flush meanwhile. All must be well
+// afterwards, and the status must tell before.
+func TestEveryFaultAlone(t *testing.T) {
+	for _, test := range everyFault() {
 		what := describe(string(test.lxd.Kind)+test.github.Kind, test.github.On, 0)
 		if test.github.Status != 0 {
 			what += fmt.Sprint(" ", test.github.Status)
@@ -94,7 +101,7 @@ func TestEveryFaultAlone(t *testing.T) {
 				"path": "acme/widgets", "token": "ghp_SECRET1", "virtual-machines": int64(2),
 			}}
 			if test.virtual {
-				p.Config["lxd-instance-type"] = "virtual-machine"
+				p.Config["lxd-instance-type"], p.Config["base-image"] = "virtual-machine", virtualImage
 			}
 			p.add(from, func(l *life) {
 				if test.lxd.Kind != "" {
@@ -138,5 +145,18 @@ func checkTold(t *testing.T, statuses []Shown, told string, late bool) {
 	}
 	if told != "" {
 		t.Errorf("no status fits %s:\n%s", told, strings.Join(texts, "\n"))
+	}
+}
+
+// TestEveryKindIsAmongThem makes sure that a new kind of fault gets its row.
+func TestEveryKindIsAmongThem(t *testing.T) {
+	tested := map[lxd.Kind]bool{}
+	for _, test := range everyFault() {
+		tested[test.lxd.Kind] = true
+	}
+	for _, line := range lxd.Kinds() {
+		if kind := strings.Fields(line)[0]; !tested[lxd.Kind(kind)] {
+			t.Errorf("no life has the fault %s", kind)
+		}
 	}
 }

@@ -57,7 +57,9 @@ type life struct {
 	victim  string // the call that is to be killed; "": the next
 	kill    Kill
 	calm    bool
-	excuses []excuse
+	// troubled is when something was last wrong.
+	troubled time.Time
+	excuses  []excuse
 
 	faults  atomic.Int32 // in force
 	unrest  atomic.Int32 // counts what came and went
@@ -102,7 +104,7 @@ func (l *life) through(dir string) error {
 	for option, value := range l.plan.Config {
 		config[option] = value
 	}
-	l.unit = &unit{world: l.world, story: l.story, config: config, proxies: l.plan.Proxies, build: "1"}
+	l.unit = &unit{world: l.world, story: l.story, config: config, proxies: l.plan.Proxies, build: "1", made: l.checkMade}
 	var others neighbours
 	if l.plan.Neighbours {
 		if others, err = l.world.addNeighbours(); err != nil {
@@ -291,6 +293,9 @@ func (l *life) run(c call) outcome {
 	before := l.unrest.Load()
 	c.kill = l.takeKill(c.name)
 	o := l.unit.run(context.Background(), c)
+	if o.killed || o.asked {
+		l.disturbed()
+	}
 	if o.killed {
 		l.report.Kills++
 	} else {

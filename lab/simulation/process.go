@@ -27,6 +27,8 @@ type process struct {
 	kill    Kill
 	// told is called once, by the call that the process dies at.
 	told func(call string)
+	// made is called after each effect that was not the last.
+	made func(call string)
 	end  context.CancelFunc
 
 	mu      sync.Mutex
@@ -35,9 +37,9 @@ type process struct {
 	conns   map[net.Conn]bool
 }
 
-func newProcess(ctx context.Context, network *network, kill Kill, told func(string)) (context.Context, *process) {
+func newProcess(ctx context.Context, network *network, kill Kill, told, made func(string)) (context.Context, *process) {
 	ctx, end := context.WithCancel(ctx)
-	return ctx, &process{network: network, kill: kill, told: told, end: end, conns: map[net.Conn]bool{}}
+	return ctx, &process{network: network, kill: kill, told: told, made: made, end: end, conns: map[net.Conn]bool{}}
 }
 
 // effect makes a call that changes something outside of the process.
@@ -61,6 +63,7 @@ func (p *process) effect(call string, do func() error) error {
 	if p.isDead() {
 		return errDead
 	}
+	p.made(call)
 	return err
 }
 

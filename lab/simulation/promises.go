@@ -134,6 +134,43 @@ func (l *life) checkStatus(c call, undisturbed bool) {
 	}
 }
 
+// checkMade checks that a runner that was just registered is not one too many.
+// Registrations that are on their way out, and those of machines that are not
+// there, do not count for that.
+func (l *life) checkMade(effect string) {
+	if !strings.HasSuffix(effect, "/generate-jitconfig") || !l.quietFor(10*time.Minute) {
+		return
+	}
+	machines := map[string]bool{}
+	for _, instance := range l.world.daemon().Possessions().Instances {
+		machines[instance.Name] = instance.StatusCode != api.Stopped
+	}
+	count := 0
+	for _, r := range l.world.github.Runners() {
+		if on, made := machines[r.Name]; owner.Owns(r.Name) && !r.Removed && (on || !made && time.Since(r.Registered) < 10*time.Second) {
+			count++
+		}
+	}
+	if want := l.unit.wanted().Count; count > want {
+		l.violate("runner number %d is made, wanted are %d", count, want)
+	}
+}
+
+// quietFor reports whether nothing was wrong for so long.
+func (l *life) quietFor(length time.Duration) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.faults.Load() == 0 && time.Since(l.troubled) >= length
+}
+
+// disturbed notes that something is, or was, wrong.
+func (l *life) disturbed() {
+	l.unrest.Add(1)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.troubled = time.Now()
+}
+
 // endedLately reports whether a job ended, or came, within the last seconds.
 func (l *life) endedLately() bool {
 	lately := time.Now().Add(-10 * time.Second)
@@ -146,7 +183,7 @@ func (l *life) endedLately() bool {
 func (l *life) online() (idle, busy int) {
 	running := map[string]bool{}
 	for _, instance := range l.world.daemon().Possessions().Instances {
-		running[instance.Name] = instance.StatusCode == api.Running
+		running[instance.Name] = instance.StatusCode != api.Stopped
 	}
 	for _, r := range l.world.github.Runners() {
 		switch {
@@ -245,7 +282,7 @@ func (w *world) leftovers() []string {
 		what  string
 		names []string
 	}{
-		{"instance", has.instances}, {"registration", has.registrations}, {"profile", has.profiles},
+		{"instance", has.instances}, {"registration", w.unnamed(has.registrations)}, {"profile", has.profiles},
 		{"network", has.networks}, {"network ACL", has.acls}, {"storage pool", has.pools},
 		{"mount", has.mounts}, {"file", has.files},
 	} {
@@ -254,6 +291,19 @@ func (w *world) leftovers() []string {
 		}
 	}
 	return found
+}
+
+// unnamed are the registrations that the charm did not name as those that GitHub
+// holds.
+func (w *world) unnamed(registrations []string) []string {
+	named := map[string]bool{}
+	for line := range strings.Lines(w.story.heard()) {
+		if strings.Contains(line, "GitHub still holds the registration; it removes it by itself") {
+			_, name, _ := strings.Cut(strings.TrimSpace(line), "runner=")
+			named[name] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(registrations), func(name string) bool { return named[name] })
 }
 
 func entries(folder string) []string {
@@ -272,12 +322,13 @@ func withPrefix(names []string, prefix string) []string {
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !strings.HasPrefix(name, prefix) })
 }
 
-// wanted is the state in force: that of the configuration, or the last good one.
+// wanted is the state in force: that of the configuration as it was read last, or
+// the last good one.
 func (u *unit) wanted() state.CharmState {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	now, err := state.New(state.Source{
-		Config: u.config, Proxies: state.Proxies(u.proxies), Machine: "amd64", ModelUUID: modelUUID, Unit: unitName,
+		Config: u.read, Proxies: state.Proxies(u.proxies), Machine: "amd64", ModelUUID: modelUUID, Unit: unitName,
 	})
 	if err == nil {
 		u.lastGood = now

@@ -24,7 +24,7 @@ func Seeded(seed uint64) Plan {
 		Config:     map[string]any{"path": "acme/widgets", "token": "ghp_SECRET1", "virtual-machines": int64(1 + d.IntN(4))},
 	}
 	if d.one(3) {
-		d.plan.Config["lxd-instance-type"] = "virtual-machine"
+		d.plan.Config["lxd-instance-type"], d.plan.Config["base-image"] = "virtual-machine", virtualImage
 	}
 	if d.one(4) {
 		d.plan.Proxies = juju.Proxies{HTTP: secret.New("http://user:SECRETproxy@proxy.test:3128"), HTTPS: secret.New("http://user:SECRETproxy@proxy.test:3128"), NoProxy: "localhost"}
@@ -37,7 +37,7 @@ func Seeded(seed uint64) Plan {
 	// wrong can be understood then.
 	for range 1 + d.IntN(5) {
 		pick(d, (*dice).lxdFaults, (*dice).lxdFaults, (*dice).gitHubFaults, (*dice).gitHubFaults,
-			(*dice).kills, (*dice).kills, (*dice).kills, (*dice).configs, (*dice).actions, (*dice).machine, (*dice).storage, (*dice).damage)(d)
+			(*dice).kills, (*dice).kills, (*dice).kills, (*dice).configs, (*dice).actions, (*dice).machine, (*dice).storage, (*dice).damage, (*dice).lie)(d)
 	}
 	if d.one(8) {
 		at := d.time()
@@ -140,6 +140,15 @@ func (d *dice) gitHubFaults() {
 	}
 }
 
+// lie lets GitHub's list be empty while it answers nothing about single runners.
+func (d *dice) lie() {
+	at, length := d.time(), d.length()
+	d.plan.add(at, func(l *life) {
+		l.troubleGitHub(github.Fault{Kind: github.FaultStatus, On: "get", Status: 502}, length)
+		l.troubleGitHub(github.Fault{Kind: github.FaultBody, On: "list", Body: `{"total_count":0,"runners":[]}`}, length)
+	}, "GitHub: an empty list, and no answer about single runners, for %v", length.Round(time.Second))
+}
+
 // length is how long a trouble lasts.
 func (d *dice) length() time.Duration {
 	return pick(d, d.between(time.Second, time.Minute), d.between(time.Minute, 15*time.Minute), d.between(5*time.Minute, 40*time.Minute))
@@ -188,13 +197,17 @@ func (d *dice) configs() {
 			d.bad()
 			continue
 		}
+		if d.one(12) {
+			d.kind()
+			continue
+		}
 		option, value := d.option()
 		d.plan.add(d.time(), func(l *life) { l.configure(option, value) }, "juju config %s=%v", option, value)
 	}
 }
 
 func (d *dice) option() (option string, value any) {
-	switch d.IntN(12) {
+	switch d.IntN(10) {
 	case 0, 1, 2:
 		return "virtual-machines", int64(d.IntN(6))
 	case 3:
@@ -208,13 +221,21 @@ func (d *dice) option() (option string, value any) {
 	case 7:
 		return "denylist", pick(d, "", "10.0.0.0/8", "192.0.2.1/32,198.51.100.0/24")
 	case 8:
-		return "base-image", pick(d, "noble", "jammy")
-	case 9:
 		return "dockerhub-mirror", pick(d, "", "https://mirror.test")
-	case 10:
-		return "lxd-instance-type", pick(d, "container", "virtual-machine")
 	}
 	return "vm-memory", pick(d, "1GiB", "2GiB")
+}
+
+// kind makes the runners another kind of machine.
+func (d *dice) kind() {
+	kind, image := "container", "noble"
+	if d.one(2) {
+		kind, image = "virtual-machine", virtualImage
+	}
+	d.plan.add(d.time(), func(l *life) {
+		l.unit.set("base-image", image)
+		l.configure("lxd-instance-type", kind)
+	}, "juju config lxd-instance-type=%s base-image=%s", kind, image)
 }
 
 // bad is a value that blocks the unit. The calm mends it.
@@ -237,7 +258,13 @@ func (d *dice) action() {
 	if c.name == "flush-runners" {
 		c.params = map[string]any{"mode": pick(d, "flush-idle", "flush-idle-wait-repo-check", "flush-busy", "flush-busy-wait-repo-check", "force-flush-wait-repo-check")}
 	}
-	d.plan.add(d.time(), func(l *life) { l.queue(c) }, "%s", c)
+	at := d.time()
+	d.plan.add(at, func(l *life) { l.queue(c) }, "%s", c)
+	if d.one(2) {
+		// A job that comes at the same moment.
+		request := github.JobRequest{Duration: d.between(10*time.Second, 5*time.Minute), Name: "build"}
+		d.plan.add(at+d.between(-3*time.Second, 3*time.Second), func(l *life) { l.queueJobs(request) }, "a job of %v", request.Duration.Round(time.Second))
+	}
 }
 
 // machine lets things happen to the unit's machine.

@@ -43,10 +43,14 @@ type unit struct {
 	status  juju.Status
 	message string
 	running *process
+	// made is told of each effect of a process.
+	made func(call string)
 	// asked is set once the running process was asked to end.
 	asked bool
 	// spoiled are the good values of options with bad ones.
 	spoiled map[string]any
+	// read is the configuration as a process read it last.
+	read map[string]any
 	// lastGood is the last state of a configuration without problems.
 	lastGood state.CharmState
 }
@@ -87,7 +91,7 @@ type outcome struct {
 // run runs a call to its end, as Juju's agent starts the charm's program.
 func (u *unit) run(ctx context.Context, c call) outcome {
 	began := time.Now()
-	ctx, p := newProcess(ctx, u.world.network, c.kill, func(when string) { u.story.tell("KILL of %s: %s", c, when) })
+	ctx, p := newProcess(ctx, u.world.network, c.kill, func(when string) { u.story.tell("KILL of %s: %s", c, when) }, u.made)
 	defer p.end()
 	tools := &tools{unit: u, process: p, call: c, results: map[string]string{}}
 	log := u.story.logger(p, c.name)
@@ -255,7 +259,10 @@ func (t *tools) effect(tool string, do func()) error {
 
 // Config implements charm.Model.
 func (t *tools) Config(context.Context) (config map[string]any, err error) {
-	err = t.effect("config-get", func() { config = maps.Clone(t.unit.config) })
+	err = t.effect("config-get", func() {
+		config = maps.Clone(t.unit.config)
+		t.unit.read = config
+	})
 	return config, err
 }
 

@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/canonical/lxd/shared/api"
 	"github.com/sirupsen/logrus"
 
 	"github-runner/lab/github"
@@ -65,7 +67,29 @@ func newWorld(dir string, story *story) (*world, error) {
 	server := &http.Server{Handler: w.github}
 	go server.Serve(listener)
 	w.closed = func() { server.Close() }
-	return w, w.boot()
+	if err := w.boot(); err != nil {
+		return nil, err
+	}
+	return w, w.imageVirtual()
+}
+
+// virtualImage is the alias of an image for virtual machines; noble is one for
+// containers.
+const virtualImage = "jammy"
+
+// imageVirtual lets virtualImage lead to such an image, as an operator does.
+func (w *world) imageVirtual() error {
+	if err := w.send(http.MethodDelete, "http://lxd/1.0/images/aliases/"+virtualImage, w.lxdSocket(), nil); err != nil {
+		return err
+	}
+	for _, image := range w.daemon().Possessions().Images {
+		if image.Type != "virtual-machine" {
+			continue
+		}
+		alias := api.ImageAliasesPost{ImageAliasesEntry: api.ImageAliasesEntry{Name: virtualImage, Target: image.Fingerprint}}
+		return w.post("http://lxd/1.0/images/aliases", w.lxdSocket(), alias)
+	}
+	return errors.New("the emulated LXD has no image for virtual machines")
 }
 
 // boot starts LXD as it was left.
