@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -319,6 +320,9 @@ func (l *life) converge() {
 	for quiet < patience {
 		if !l.working() && len(l.unsettled()) == 0 {
 			break
+		}
+		if _, message := l.unit.shown(); strings.Contains(message, "or flush the runners first") {
+			l.run(call{kind: juju.KindAction, name: "flush-runners"}) // as the status asks for
 		}
 		time.Sleep(updateInterval)
 		l.attempt(hook("update-status"))

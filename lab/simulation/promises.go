@@ -147,7 +147,7 @@ func (l *life) checkMade(effect string) {
 	}
 	count := 0
 	for _, r := range l.world.github.Runners() {
-		if on, made := machines[r.Name]; owner.Owns(r.Name) && !r.Removed && (on || !made && time.Since(r.Registered) < 10*time.Second) {
+		if on, made := machines[r.Name]; owner.Owns(r.Name) && !r.Removed && (on || !made && !r.Busy && time.Since(r.Registered) < 10*time.Second) {
 			count++
 		}
 	}
