@@ -34,6 +34,14 @@ type Event struct {
 	Do   func(*life)
 }
 
+// again is how to live through the plan again.
+func (p Plan) again() string {
+	if seed, ok := strings.CutPrefix(p.Name, "seed "); ok {
+		return fmt.Sprintf("bin/simulate -test.run TestSeeds -seeds 1 -first %s -repeat 10", seed)
+	}
+	return "go test ./lab/simulation"
+}
+
 // add adds an event to the plan.
 func (p *Plan) add(at time.Duration, do func(*life), format string, args ...any) {
 	p.Events = append(p.Events, Event{At: at, Text: fmt.Sprintf(format, args...), Do: do})

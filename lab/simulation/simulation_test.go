@@ -19,6 +19,7 @@ import (
 var (
 	seeds   = flag.Int("seeds", usualSeeds, "how many lives TestSeeds lives through")
 	first   = flag.Uint64("first", 1, "the seed of the first")
+	repeat  = flag.Int("repeat", 1, "how often each is lived through")
 	verbose = flag.Bool("story", false, "print the stories, also of lives in which all was well")
 )
 
@@ -61,7 +62,7 @@ func live(t *testing.T, plan Plan) Report {
 	var report Report
 	synctest.Test(t, func(t *testing.T) { report = Live(dir, plan) })
 	if len(report.Violations) > 0 {
-		t.Errorf("%s\n%s\nschedule:\n%s\nstory:\n%s", plan.Name, strings.Join(report.Violations, "\n"), plan, report.Story)
+		t.Errorf("%s\n%s\nschedule:\n%s\nstory:\n%s\n\nagain: %s", plan.Name, strings.Join(report.Violations, "\n"), plan, report.Story, plan.again())
 	} else if *verbose {
 		t.Logf("%s\n%s", plan, report.Story)
 	}
@@ -100,7 +101,10 @@ func TestSeeds(t *testing.T) {
 	for seed := *first; seed < *first+uint64(*seeds); seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			report := live(t, Seeded(seed))
+			var report Report
+			for range *repeat {
+				report = live(t, Seeded(seed))
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			sum.Hooks += report.Hooks

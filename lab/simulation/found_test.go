@@ -1,0 +1,50 @@
+package simulation
+
+import (
+	"testing"
+	"time"
+
+	"github-runner/charm/juju"
+	"github-runner/lab/github"
+	"github-runner/lab/lxd"
+)
+
+// TestFound lives again through what seeds have found, cut down to what matters.
+// What a seed decides changes with the dice; these plans do not.
+func TestFound(t *testing.T) {
+	flush := call{kind: juju.KindAction, name: "flush-runners"}
+	for _, found := range []struct {
+		why        string
+		neighbours bool
+		events     func(*Plan)
+	}{
+		{
+			why: "LXD forgets an operation before it tells of its end: the create fails, its runner has a job, and undoing the create killed it",
+			events: func(p *Plan) {
+				p.add(2*time.Minute, func(l *life) {
+					l.troubleLXD(lxd.Fault{Kind: lxd.SlowAnswers, Name: "/1.0/operations*", For: 7 * time.Second}, 10*time.Minute)
+				}, "LXD is slow to tell of operations")
+				p.add(3*time.Minute, func(l *life) { l.queueJobs(github.JobRequest{Count: 4, Duration: 5 * time.Minute, Name: "build"}) }, "4 jobs")
+				p.add(9*time.Minute, func(l *life) { l.queue(flush) }, "%s", flush)
+			},
+		},
+		{
+			why:        "an instance of an operator's under a name of the unit's lies on the shared pool: the unit could not move to other storage",
+			neighbours: true,
+			events: func(p *Plan) {
+				p.add(2*time.Minute, func(l *life) { l.configure("virtual-machines", int64(0)) }, "no runners")
+				p.add(3*time.Minute, func(l *life) { l.configure("runner-storage", "memory") }, "storage in memory")
+				p.add(4*time.Minute, func(l *life) { l.configure("virtual-machines", int64(2)) }, "2 runners")
+			},
+		},
+	} {
+		t.Run(found.why, func(t *testing.T) {
+			t.Parallel()
+			p := Plan{Name: found.why, Neighbours: found.neighbours, Calm: 20 * time.Minute, Config: map[string]any{
+				"path": "acme/widgets", "token": "ghp_SECRET1", "virtual-machines": int64(2),
+			}}
+			found.events(&p)
+			live(t, p)
+		})
+	}
+}
