@@ -20,13 +20,19 @@ import (
 // faults are asked for through the control.
 func emulatedCloud(t *testing.T, change func(*Config)) (*Cloud, server, *emulation.Control) {
 	t.Helper()
+	return emulatedCloudAt(t, emulation.Quick(), change)
+}
+
+// emulatedCloudAt is an emulatedCloud that takes its time.
+func emulatedCloudAt(t *testing.T, timing emulation.Timing, change func(*Config)) (*Cloud, server, *emulation.Control) {
+	t.Helper()
 	// The path of a socket has little room: names of tests don't fit into it.
 	dir, err := os.MkdirTemp("", "lxd")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	daemon, err := emulation.New(emulation.Options{Dir: dir, Timing: emulation.Quick()})
+	daemon, err := emulation.New(emulation.Options{Dir: dir, Timing: timing})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,10 @@ import (
 // creates one.
 func virtualBirth(t *testing.T, fault emulation.Fault) (*Cloud, server, runner.Birth) {
 	t.Helper()
-	cloud, server, control := emulatedCloud(t, func(c *Config) {
+	timing := emulation.Quick()
+	// Long enough to be seen off by a test that gets little of the processor.
+	timing.Reboot = 2 * time.Second
+	cloud, server, control := emulatedCloudAt(t, timing, func(c *Config) {
 		c.InstanceType, c.ImageAlias = VirtualMachine, "vm"
 		c.Log = logrus.NewEntry(logrus.New())
 	})
