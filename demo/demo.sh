@@ -69,10 +69,6 @@ settle() {
     done
 }
 
-# What an operator has; here the lab answers.
-lab() { bin/lab "$@"; }
-juju() { bin/lab juju "$@"; }
-
 finish() {
     local status=$?
     trap - EXIT
@@ -87,57 +83,57 @@ trap finish EXIT
 trap 'exit 130' INT TERM
 
 chapter "A machine with GitHub, a Juju model and LXD"
-shown lab up --cloud "$cloud"
+shown bin/lab up --cloud "$cloud"
 
 chapter "Deploy: three runners come up, each a fresh machine"
-shown juju deploy "$charm" --config path=acme/widgets --config token=ghp_demo \
+shown bin/lab juju deploy "$charm" --config path=acme/widgets --config token=ghp_demo \
     --config virtual-machines=3 --config lxd-instance-type=container
-shown juju status
-shown lab cloud instances
-shown lab github runners
+shown bin/lab juju status
+shown bin/lab cloud instances
+shown bin/lab github runners
 
 chapter "Three jobs: each runner takes one, and is used up"
-shown lab github job --count 3 --duration 5s
-shown lab github wait --jobs in_progress --count 3
-shown lab github runners
-shown lab github wait --jobs completed --count 3
-shown lab github jobs
+shown bin/lab github job --count 3 --duration 5s
+shown bin/lab github wait --jobs in_progress --count 3
+shown bin/lab github runners
+shown bin/lab github wait --jobs completed --count 3
+shown bin/lab github jobs
 
 chapter "The used ones are replaced: at once by an action…"
-shown juju run "$unit" reconcile-runners
-shown lab cloud instances
+shown bin/lab juju run "$unit" reconcile-runners
+shown bin/lab cloud instances
 
 chapter "…or by the next update-status"
-shown lab github job --duration 1s
-shown lab github wait --jobs completed --count 4
-shown juju model-config update-status-hook-interval=10s
-shown lab github wait --idle 3
-shown juju model-config update-status-hook-interval=5m
+shown bin/lab github job --duration 1s
+shown bin/lab github wait --jobs completed --count 4
+shown bin/lab juju model-config update-status-hook-interval=10s
+shown bin/lab github wait --idle 3
+shown bin/lab juju model-config update-status-hook-interval=5m
 settle
-shown juju status
+shown bin/lab juju status
 
 chapter "A runner with a job is left alone, unless exactly that is asked for"
-shown lab github job --name long --duration 10m
-shown lab github wait --busy 1
-shown juju run "$unit" flush-runners
-shown lab github runners
-shown juju run "$unit" flush-runners mode=flush-busy
-shown lab github wait --busy 0 --idle 3
-shown juju run "$unit" check-runners
+shown bin/lab github job --name long --duration 10m
+shown bin/lab github wait --busy 1
+shown bin/lab juju run "$unit" flush-runners
+shown bin/lab github runners
+shown bin/lab juju run "$unit" flush-runners mode=flush-busy
+shown bin/lab github wait --busy 0 --idle 3
+shown bin/lab juju run "$unit" check-runners
 
 chapter "More runners, and fewer"
-shown juju config github-runner virtual-machines=5
-shown juju status
-shown juju config github-runner virtual-machines=3
-shown juju status
+shown bin/lab juju config github-runner virtual-machines=5
+shown bin/lab juju status
+shown bin/lab juju config github-runner virtual-machines=3
+shown bin/lab juju status
 
 chapter "Removal"
-shown juju remove-application github-runner
-shown juju status
+shown bin/lab juju remove-application github-runner
+shown bin/lab juju status
 left=0
 # The lab takes the logs along, which the charm keeps on purpose.
 proof=$(bin/lab leftovers | grep -v '^kept on purpose') || left=1
-shown lab down
+shown bin/lab down
 
 chapter "What the charm left behind"
 printf '%s\n' "$proof"

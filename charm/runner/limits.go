@@ -63,7 +63,7 @@ func DefaultLimits(cpus int) Limits {
 		Proven:            time.Minute,
 		AfterAway:         5 * time.Minute,
 		Idle:              12 * time.Hour,
-		StuckFinishing:    6 * time.Hour,
+		StuckFinishing:    time.Hour,
 		StuckDeleting:     10 * time.Minute,
 		StuckRegistration: 20 * time.Minute,
 		Undo:              4 * time.Second,

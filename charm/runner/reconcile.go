@@ -259,7 +259,7 @@ func (r *reconcile) stuck() []string {
 		age := r.view.Now.Sub(runner.Since)
 		switch {
 		case runner.Verdict == Finishing && age > r.cfg.Limits.StuckFinishing:
-			texts = append(texts, fmt.Sprintf("runner %s has been finishing for %s: its registration is gone, and something still works in it", runner.Name, age.Round(time.Minute)))
+			texts = append(texts, fmt.Sprintf("runner %s has been finishing for %s: its registration is gone, and something still works in it; where that is no job, the action flush-runners mode=flush-busy removes it, and all busy runners with it", runner.Name, age.Round(time.Minute)))
 		case runner.Verdict == Deleting && age > r.cfg.Limits.StuckDeleting:
 			texts = append(texts, fmt.Sprintf("instance %s has been deleting for %s: its cloud does not end it", runner.Name, age.Round(time.Minute)))
 		}

@@ -84,6 +84,9 @@ func cmdCloud(ctx context.Context, env environment, args []string) error {
 	if len(args) == 0 {
 		return usagef("a command is missing")
 	}
+	if args[0] == "--help" {
+		return nil
+	}
 	return usagef("unknown command %q", "cloud "+args[0])
 }
 

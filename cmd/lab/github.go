@@ -52,6 +52,9 @@ func cmdGitHub(ctx context.Context, env environment, args []string) error {
 	if len(args) == 0 {
 		return usagef("a command is missing")
 	}
+	if args[0] == "--help" {
+		return nil
+	}
 	return usagef("unknown command %q", "github "+args[0])
 }
 

@@ -12,6 +12,10 @@ import (
 
 // cmdJuju runs one of Juju's commands on the lab's model.
 func cmdJuju(ctx context.Context, env environment, args []string) error {
+	if len(args) > 0 && args[0] == "--help" {
+		juju.Help(env.Stdout) // also where no lab is
+		return nil
+	}
 	workDir, err := os.Getwd()
 	if err != nil {
 		return fmt.Errorf("cannot tell the current directory: %w", err)

@@ -125,7 +125,11 @@ func dispatch(ctx context.Context, env environment, args []string) error {
 	}
 	switch args[0] {
 	case "help", "-h", "--help":
-		return help(env)
+		if len(args) == 1 {
+			return help(env)
+		}
+		// "lab help juju deploy" is "lab juju deploy --help".
+		args = append(args[1:], "--help")
 	}
 	for _, c := range commands() {
 		if c.name == args[0] {

@@ -178,7 +178,7 @@ func (s *Server) Command(ctx context.Context, request commandRequest, stdout, st
 
 func (i *invocation) run(ctx context.Context, args []string) error {
 	if len(args) == 0 || args[0] == "help" || args[0] == "--help" || args[0] == "-h" {
-		i.help()
+		Help(i.stdout)
 		return nil
 	}
 	c, ok := commands()[args[0]]

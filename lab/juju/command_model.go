@@ -3,6 +3,7 @@ package juju
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"regexp"
@@ -12,13 +13,14 @@ import (
 	"time"
 )
 
-func (i *invocation) help() {
-	fmt.Fprint(i.stdout, "Juju's commands, as far as the lab has them. All take -m MODEL; those that change\n"+
+// Help lists the commands.
+func Help(w io.Writer) {
+	fmt.Fprint(w, "Juju's commands, as far as the lab has them. All take -m MODEL; those that change\n"+
 		"something return when the units are idle, with --no-wait at once.\n\n"+
 		"A hook can be run at any time: exec --unit APP/0 -- hooks/update-status\n\n")
 	all := commands()
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		fmt.Fprintf(i.stdout, "  %s %s\n", name, all[name].usage)
+		fmt.Fprintf(w, "  %s %s\n", name, all[name].usage)
 	}
 }
 
