@@ -129,3 +129,25 @@ func (a *Attached) Close() error {
 	}
 	return nil
 }
+
+// Blink breaks the connection of a runner that is online for a time, as a
+// network does; its machine notices nothing.
+func (s *Server) Blink(name string, length time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.runnerOf {
+		if r.name != name || !r.online || r.blind {
+			continue
+		}
+		r.blind = true
+		s.missed(r)
+		time.AfterFunc(length, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			r.blind = false
+			if s.runnerOf[r.id] == r && r.held > 0 {
+				s.alive(r)
+			}
+		})
+	}
+}

@@ -22,8 +22,10 @@ type registered struct {
 
 	session bool
 	// held is the number of polls that are open.
-	held    int
-	online  bool
+	held   int
+	online bool
+	// blind is set while its connection is broken on purpose.
+	blind   bool
 	offline *time.Timer
 	lost    *time.Timer
 	// wake has room for one: there is something to tell the runner.

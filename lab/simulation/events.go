@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"context"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -126,6 +127,52 @@ func (l *life) stopOne() {
 			return
 		}
 	}
+}
+
+// blink breaks the connections of all runners with GitHub for a time.
+func (l *life) blink(length time.Duration) {
+	l.disturbed()
+	for _, r := range l.world.github.Runners() {
+		l.world.github.Blink(r.Name, length)
+	}
+	time.AfterFunc(length, l.disturbed)
+}
+
+// deleteOne deletes one of the unit's instances, as an operator would by hand.
+func (l *life) deleteOne() {
+	l.stopOne()
+	time.Sleep(time.Second)
+	for _, instance := range l.world.daemon().Possessions().Instances {
+		if instance.StatusCode == api.Stopped && owner.Owns(instance.Name) && instance.Config[metadataUnit] == unitName {
+			l.forgive(instance.Name, "the operator deleted it")
+			if err := l.world.send(http.MethodDelete, "http://lxd/1.0/instances/"+instance.Name, l.world.lxdSocket(), nil); err != nil {
+				l.story.tell("it could not be deleted: %v", err)
+			}
+			return
+		}
+	}
+}
+
+// relate is juju integrate with a server for debugging sessions, and its end.
+func (l *life) relate(host string) {
+	l.unit.relate(host)
+	if host == "" {
+		l.queue(hook("debug-ssh-relation-broken"))
+		return
+	}
+	l.queue(hook("debug-ssh-relation-changed"))
+}
+
+// holdState lets the unit's state be written no more, for a time.
+func (l *life) holdState(length time.Duration) {
+	l.machine <- struct{}{}
+	defer func() { <-l.machine }()
+	path := filepath.Join(l.world.root(), "var/lib/github-runner", owner.Prefix(), "state.json.tmp")
+	if err := os.Mkdir(path, 0o700); err != nil {
+		l.story.tell("its state stays as it is: %v", err)
+		return
+	}
+	l.trouble(length, "state.json can't be written", func() { os.Remove(path) })
 }
 
 // attachStorage mounts storage, as Juju does before it tells the unit.

@@ -29,6 +29,13 @@ func Seeded(seed uint64) Plan {
 	if d.one(4) {
 		d.plan.Proxies = juju.Proxies{HTTP: secret.New("http://user:SECRETproxy@proxy.test:3128"), HTTPS: secret.New("http://user:SECRETproxy@proxy.test:3128"), NoProxy: "localhost"}
 	}
+	switch d.IntN(40) {
+	case 0:
+		// Idle runners become too old in such a life.
+		d.plan.Calm = d.between(13*time.Hour, 15*time.Hour)
+	case 1:
+		d.plan.Config["virtual-machines"] = int64(12)
+	}
 	d.jobs()
 	if d.one(2) {
 		d.kills()
@@ -37,7 +44,7 @@ func Seeded(seed uint64) Plan {
 	// wrong can be understood then.
 	for range 1 + d.IntN(5) {
 		pick(d, (*dice).lxdFaults, (*dice).lxdFaults, (*dice).gitHubFaults, (*dice).gitHubFaults,
-			(*dice).kills, (*dice).kills, (*dice).kills, (*dice).configs, (*dice).actions, (*dice).machine, (*dice).storage, (*dice).damage, (*dice).lie)(d)
+			(*dice).kills, (*dice).kills, (*dice).kills, (*dice).configs, (*dice).actions, (*dice).machine, (*dice).machine, (*dice).storage, (*dice).damage, (*dice).lie)(d)
 	}
 	if d.one(8) {
 		at := d.time()
@@ -241,7 +248,7 @@ func (d *dice) kind() {
 // bad is a value that blocks the unit. The calm mends it.
 func (d *dice) bad() {
 	bad := pick(d, [2]any{"path", "a b"}, [2]any{"virtual-machines", int64(-1)}, [2]any{"token", nil}, [2]any{"denylist", "10.0.0.0/33"},
-		[2]any{"base-image", "resolute"}, [2]any{"lxd-instance-type", "microwave"}, [2]any{"group", "nobody's"}, [2]any{"vm-memory", "lots"})
+		[2]any{"base-image", "resolute"}, [2]any{"lxd-instance-type", "microwave"}, [2]any{"group", "nobody's"}, [2]any{"experimental-use-aproxy", true}, [2]any{"vm-memory", "lots"})
 	option, value := bad[0].(string), bad[1]
 	d.plan.add(d.time(), func(l *life) { l.misconfigure(option, value) }, "juju config %s=%v", option, value)
 }
@@ -271,7 +278,21 @@ func (d *dice) action() {
 func (d *dice) machine() {
 	for range 1 + d.IntN(2) {
 		down := d.between(time.Second, 2*time.Minute)
-		switch d.IntN(5) {
+		if d.one(6) {
+			down = d.between(2*time.Minute, 25*time.Minute)
+		}
+		blip := d.between(5*time.Second, 50*time.Second)
+		host := pick(d, "192.0.2.7", "2001:db8::7", "")
+		switch d.IntN(9) {
+		case 5:
+			d.plan.add(d.time(), (*life).deleteOne, "the operator deletes an instance")
+		case 6:
+			d.plan.add(d.time(), func(l *life) { l.blink(blip) }, "no runner reaches GitHub for %v", blip.Round(time.Second))
+		case 7:
+			d.plan.add(d.time(), func(l *life) { l.relate(host) }, "the relation debug-ssh has the server %q", host)
+		case 8:
+			length := d.length()
+			d.plan.add(d.time(), func(l *life) { l.holdState(length) }, "the unit's state can't be written for %v", length.Round(time.Second))
 		case 0:
 			d.plan.add(d.time(), func(l *life) { l.reboot(down) }, "the machine reboots, which takes %v", down.Round(time.Second))
 		case 1, 2:

@@ -92,6 +92,7 @@ func TestQuietLife(t *testing.T) {
 func TestSeeds(t *testing.T) {
 	var mu sync.Mutex
 	var sum Report
+	done := 0
 	began := time.Now()
 	t.Cleanup(func() {
 		took := time.Since(began)
@@ -112,6 +113,9 @@ func TestSeeds(t *testing.T) {
 			sum.Faults += report.Faults
 			sum.Kills += report.Kills
 			sum.Simulated += report.Simulated
+			if done++; done%500 == 0 {
+				fmt.Println(done, "lives")
+			}
 		})
 	}
 }

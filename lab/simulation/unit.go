@@ -26,6 +26,12 @@ const (
 
 var owner = runner.Owner{ModelUUID: modelUUID, Unit: unitName}
 
+// The relation debug-ssh and its remote unit.
+const (
+	relationID  = "debug-ssh:1"
+	debugServer = "tmate/0"
+)
+
 // storageID is Juju's name for the storage that is attached.
 const storageID = "runner/0"
 
@@ -38,11 +44,13 @@ type unit struct {
 	config  map[string]any
 	proxies juju.Proxies
 	storage string // where it is mounted; "": none is attached
-	build   string
-	dying   bool // juju remove-unit was said
-	status  juju.Status
-	message string
-	running *process
+	// debugHost is what the remote unit of debug-ssh sent; "": there is none.
+	debugHost string
+	build     string
+	dying     bool // juju remove-unit was said
+	status    juju.Status
+	message   string
+	running   *process
 	// made is told of each effect of a process.
 	made func(call string)
 	// asked is set once the running process was asked to end.
@@ -109,6 +117,9 @@ func (u *unit) run(ctx context.Context, c call) outcome {
 	}
 	if strings.HasPrefix(c.name, "runner-storage-") {
 		program.Context.Storage = juju.Storage{ID: storageID}
+	}
+	if strings.HasPrefix(c.name, "debug-ssh-") {
+		program.Context.Relation = juju.Relation{Endpoint: "debug-ssh", ID: relationID, RemoteApp: "tmate"}
 	}
 	u.mu.Unlock()
 	u.story.tell("%s begins", c)
@@ -195,6 +206,13 @@ func (u *unit) mend() {
 	for option, value := range spoiled {
 		u.set(option, value)
 	}
+}
+
+// relate sets what the debug-ssh relation's remote unit sent; "" ends the relation.
+func (u *unit) relate(host string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.debugHost = host
 }
 
 // die is what Juju knows once the unit is to be removed.
@@ -288,19 +306,27 @@ func (t *tools) Dying(context.Context, string) (dying bool, err error) {
 	return dying, err
 }
 
-// RelationIDs implements charm.Model: there are none.
-func (t *tools) RelationIDs(context.Context, string) ([]string, error) {
-	return nil, t.effect("relation-ids", func() {})
+// RelationIDs implements charm.Model.
+func (t *tools) RelationIDs(context.Context, string) (ids []string, err error) {
+	err = t.effect("relation-ids", func() {
+		if t.unit.debugHost != "" {
+			ids = []string{relationID}
+		}
+	})
+	return ids, err
 }
 
 // RelationUnits implements charm.Model.
 func (t *tools) RelationUnits(context.Context, string) ([]string, error) {
-	return nil, t.effect("relation-list", func() {})
+	return []string{debugServer}, t.effect("relation-list", func() {})
 }
 
 // RelationUnitData implements charm.Model.
-func (t *tools) RelationUnitData(context.Context, string, string) (map[string]string, error) {
-	return nil, t.effect("relation-get", func() {})
+func (t *tools) RelationUnitData(context.Context, string, string) (data map[string]string, err error) {
+	err = t.effect("relation-get", func() {
+		data = map[string]string{"host": t.unit.debugHost, "port": "10022", "rsa_fingerprint": "SHA256:abc", "ed25519_fingerprint": "SHA256:def"}
+	})
+	return data, err
 }
 
 // SetStatus implements charm.Operator.
