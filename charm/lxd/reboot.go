@@ -55,9 +55,11 @@ func stopped(instances []api.Instance) map[string]bool {
 }
 
 // mayComeBack reports whether an instance that is off may be one that reboots on
-// its way to its runner. One whose runner has left anything never comes back.
+// its way to its runner. One whose runner has left anything never comes back, nor
+// does one that should have been online by now, as after the host's own restart.
 func (c *Cloud) mayComeBack(instance api.Instance, status runner.Status, left files, now time.Time) bool {
-	if instance.Type != VirtualMachine || status != runner.StatusStopped {
+	young := now.Sub(describe(instance).Created) < virtualBoot
+	if instance.Type != VirtualMachine || status != runner.StatusStopped || !young {
 		return false
 	}
 	for _, there := range left {

@@ -39,7 +39,7 @@ func (l *life) license(c call) (end func()) {
 	switch {
 	case strings.HasPrefix(mode, "flush-busy"), strings.HasPrefix(mode, "force-flush"):
 		why = "busy flush"
-	case c.name == "stop", c.name == "remove":
+	case c.name == "stop", c.name == "remove", c.name == "runner-storage-detaching" && l.stopped.Load():
 		why = "removal"
 	default:
 		return func() {}
