@@ -103,8 +103,9 @@ func TestVirtualMachineThatStaysOffHasEnded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	virtual := api.Instance{Name: "r", Type: VirtualMachine, StatusCode: api.Stopped}
 	now := time.Now()
+	virtual := api.Instance{Name: "r", Type: VirtualMachine, StatusCode: api.Stopped, CreatedAt: now}
+	old := api.Instance{Name: "o", Type: VirtualMachine, StatusCode: api.Stopped, CreatedAt: now.Add(-virtualBoot)}
 	for _, test := range []struct {
 		name     string
 		instance api.Instance
@@ -118,6 +119,7 @@ func TestVirtualMachineThatStaysOffHasEnded(t *testing.T) {
 		{"just off", virtual, runner.StatusStopped, files{cloudinit.DiagFile: false}, 0, true},
 		{"still off", virtual, runner.StatusStopped, nil, rebootTime - 1, true},
 		{"its runner had started", virtual, runner.StatusStopped, files{cloudinit.DiagFile: true}, time.Second, false},
+		{"past its first boot", old, runner.StatusStopped, nil, 0, false},
 		{"off for good", virtual, runner.StatusStopped, nil, rebootTime, false},
 	} {
 		if got := cloud.mayComeBack(test.instance, test.status, test.left, now.Add(test.after)); got != test.want {
@@ -125,7 +127,7 @@ func TestVirtualMachineThatStaysOffHasEnded(t *testing.T) {
 		}
 	}
 	cloud.power.keepOnly(nil)
-	if !cloud.mayComeBack(virtual, runner.StatusStopped, nil, now.Add(time.Hour)) {
+	if !cloud.mayComeBack(virtual, runner.StatusStopped, nil, now.Add(virtualBoot/2)) {
 		t.Error("a machine that ran meanwhile may not reboot")
 	}
 }

@@ -97,6 +97,11 @@ func (l *life) reboot(down time.Duration) {
 	defer func() { <-l.machine }()
 	l.forgive("", "the machine rebooted")
 	l.disturbed()
+	defer func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.rebooted = time.Now()
+	}()
 	if err := l.world.shutDown(); err != nil {
 		l.violate("the simulation itself failed: %v", err)
 		return

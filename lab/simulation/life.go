@@ -60,6 +60,8 @@ type life struct {
 	calm    bool
 	// troubled is when something was last wrong.
 	troubled time.Time
+	// rebooted is when the machine was last started again.
+	rebooted time.Time
 	excuses  []excuse
 
 	faults  atomic.Int32 // in force

@@ -173,6 +173,12 @@ func (l *life) disturbed() {
 
 // endedLately reports whether a job ended, or came, within the last seconds.
 func (l *life) endedLately() bool {
+	l.mu.Lock()
+	rebooted := l.rebooted
+	l.mu.Unlock()
+	if time.Since(rebooted) < 2*time.Minute {
+		return true // GitHub believes in its runners for a while
+	}
 	lately := time.Now().Add(-10 * time.Second)
 	return slices.ContainsFunc(l.world.github.Jobs(), func(j github.JobInfo) bool {
 		return j.Completed != nil && j.Completed.After(lately)
