@@ -17,11 +17,10 @@ import (
 // of them. One failure stops nothing else; what it means for the next round is
 // remembered.
 func (r *reconcile) execute(ctx context.Context, steps []Step) {
-	var deeds []deed
-	carryOut := func(step Step) error {
-		if d, done := r.carryOut(ctx, step); done {
-			r.note(func() { deeds = append(deeds, d) })
-		}
+	// In the order of the plan, whatever ends first.
+	deeds := make([]deed, len(steps))
+	carryOut := func(i int) error {
+		deeds[i] = r.carryOut(ctx, steps[i])
 		return nil
 	}
 	var creates, removals errgroup.Group
@@ -29,28 +28,28 @@ func (r *reconcile) execute(ctx context.Context, steps []Step) {
 	removals.SetLimit(r.cfg.Limits.Deletes)
 	var all errgroup.Group
 	all.Go(func() error {
-		for _, step := range steps {
+		for i, step := range steps {
 			if step.Do != DoCreate {
-				removals.Go(func() error { return carryOut(step) })
+				removals.Go(func() error { return carryOut(i) })
 			}
 		}
 		return removals.Wait()
 	})
-	for _, step := range steps {
+	for i, step := range steps {
 		if step.Do == DoCreate {
-			creates.Go(func() error { return carryOut(step) })
+			creates.Go(func() error { return carryOut(i) })
 		}
 	}
 	_ = creates.Wait()
 	_ = all.Wait()
-	r.report(deeds)
+	r.report(slices.DeleteFunc(deeds, func(d deed) bool { return d.name == "" }))
 }
 
-// carryOut does one step and notes how it went, unless there is no more time
-// for it.
-func (r *reconcile) carryOut(ctx context.Context, step Step) (did deed, done bool) {
+// carryOut does one step and notes how it went. Where there is no more time for
+// it, nothing is done, and the deed has no name.
+func (r *reconcile) carryOut(ctx context.Context, step Step) deed {
 	if ctx.Err() != nil {
-		return deed{}, false
+		return deed{}
 	}
 	began := time.Now()
 	var name string
@@ -66,12 +65,12 @@ func (r *reconcile) carryOut(ctx context.Context, step Step) (did deed, done boo
 	case DoDeregister:
 		name, err = step.Runner.Name, r.deregister(ctx, step.Runner)
 	}
-	did = deed{step: step, name: name, took: time.Since(began), err: err}
+	did := deed{step: step, name: name, took: time.Since(began), err: err}
 	did.detail(r.cfg.Log)
 	if err != nil && !errors.Is(err, ErrBusy) && step.Do != DoCreate {
 		r.note(func() { r.failures = append(r.failures, fmt.Errorf("cannot %s %s: %w", step.Do, name, err)) })
 	}
-	return did, true
+	return did
 }
 
 // note runs f while no other step changes the manager's notes.
