@@ -48,7 +48,10 @@ func mebibytes(size int64) string {
 		}
 		number, unit = number/1024, larger
 	}
-	return fmt.Sprintf("%.2g %s", number, unit)
+	if number < 10 {
+		return fmt.Sprintf("%.1f %s", number, unit)
+	}
+	return fmt.Sprintf("%.0f %s", number, unit)
 }
 
 func (st storage) status(unit string) string {

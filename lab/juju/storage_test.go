@@ -137,3 +137,13 @@ func TestSizesOfStorage(t *testing.T) {
 		}
 	}
 }
+
+func TestSizesAreShownAsJujuDoes(t *testing.T) {
+	for size, want := range map[int64]string{
+		100 << 20: "100 MiB", 1 << 30: "1.0 GiB", 3 << 29: "1.5 GiB", 20 << 30: "20 GiB", 100 << 30: "100 GiB", 2 << 40: "2.0 TiB",
+	} {
+		if got := mebibytes(size); got != want {
+			t.Errorf("%d bytes are shown as %q, want %q", size, got, want)
+		}
+	}
+}
