@@ -107,6 +107,10 @@ func (s *session) manage(ctx context.Context) (runner.Result, error) {
 		return runner.Result{}, err
 	}
 	result, err := s.keepRunners(ctx, fleet)
+	if err == nil && s.want().Count > 0 {
+		// The cloud makes none on the one storage while one is on the other.
+		s.leftStorage()
+	}
 	for _, warning := range result.Warnings {
 		s.Log.Warn(warning)
 	}

@@ -129,7 +129,9 @@ func (s *session) apply() error {
 		return err
 	}
 	last, ok := s.lastApplied()
-	if ok && s.past.Build == s.Build && sameState(last, encoded) {
+	known := s.past.OnStorage == s.onStorage()
+	s.past.OnStorage = s.onStorage()
+	if ok && known && s.past.Build == s.Build && sameState(last, encoded) {
 		return nil
 	}
 	if ok {

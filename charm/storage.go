@@ -19,8 +19,26 @@ func (s *session) storage(ctx context.Context) (string, error) {
 	if err != nil || len(ids) == 0 {
 		return "", err
 	}
-	s.detaching = slices.Contains(ids, s.past.Detaching) && s.wanted.Storage == state.JujuStorage
+	s.detaching = slices.Contains(ids, s.past.Detaching) && s.onStorage()
 	return s.Model.StorageLocation(ctx, ids[0])
+}
+
+// onStorage reports whether a runner's disk may be on the storage: a runner that
+// is busy stays there when the configuration turns to another.
+func (s *session) onStorage() bool {
+	return s.wanted.Storage == state.JujuStorage || s.past.OnStorage
+}
+
+// leftStorage notes that no runner's disk is on the storage any more, unless the
+// configuration wants them there.
+func (s *session) leftStorage() {
+	if s.wanted.Storage == state.JujuStorage || !s.past.OnStorage {
+		return
+	}
+	s.past.OnStorage = false
+	if err := s.dir.WriteState(s.past); err != nil {
+		s.Log.WithError(err).Warn("that no runner is on the storage any more could not be written down")
+	}
 }
 
 // storageAttached takes the storage into use with the next runner.
@@ -43,7 +61,7 @@ func (c *Charm) storageAttached(ctx context.Context) error {
 // actions meanwhile.
 func (c *Charm) storageDetaching(ctx context.Context) error {
 	return c.with(ctx, func(s *session) error {
-		if s.wanted.Storage != state.JujuStorage {
+		if !s.onStorage() {
 			return nil // nothing of ours is on it
 		}
 		dying, err := s.Model.Dying(ctx, s.owner.Unit)
@@ -59,6 +77,7 @@ func (c *Charm) storageDetaching(ctx context.Context) error {
 		if err := s.retire(ctx); err != nil {
 			return err
 		}
+		s.leftStorage()
 		return s.show(ctx, appearance{juju.Waiting, "the storage was detached; the next hook starts runners elsewhere"})
 	})
 }

@@ -1,10 +1,12 @@
 package charm
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
 	"github-runner/charm/juju"
+	"github-runner/lab/slowcloud"
 )
 
 func TestStorageThatIsNotUsedMayGo(t *testing.T) {
@@ -57,6 +59,43 @@ func TestDetachingWaitsForBusyRunners(t *testing.T) {
 		s.hook("update-status")
 		s.expectStatus(juju.Active, "2 runners: 2 idle")
 	}
+}
+
+// A runner that is busy stays on the storage when another one is configured, also
+// when that is done while Juju already wants the storage back.
+func TestDetachingWaitsForBusyRunnersOfTheFormerConfiguration(t *testing.T) {
+	for _, first := range []string{"config-changed", "runner-storage-detaching"} {
+		t.Run(first, func(t *testing.T) {
+			s := newStage(t)
+			s.storage = t.TempDir()
+			s.hook("config-changed")
+			busy := s.cloud.Truth()[0].Name
+			if err := s.cloud.TakeJob(busy); err != nil {
+				t.Fatal(err)
+			}
+			// As the cloud does while a runner is on the storage that is left.
+			s.cloud.AddFault(slowcloud.Fault{Method: "Prepare", Err: errors.New("the other storage pool holds " + busy)})
+			s.config["runner-storage"] = "memory"
+			if err := s.call(juju.KindHook, first); err != nil && first == "config-changed" {
+				t.Fatal(err)
+			}
+			err := s.call(juju.KindHook, "runner-storage-detaching")
+			if err == nil || !strings.Contains(err.Error(), busy) {
+				t.Errorf("detaching under a busy runner: %v", err)
+			}
+		})
+	}
+}
+
+// Once no runner is on it any more, the storage goes without touching one.
+func TestStorageThatWasLeftMayGo(t *testing.T) {
+	s := newStage(t)
+	s.storage = t.TempDir()
+	s.hook("config-changed")
+	s.config["runner-storage"] = "memory"
+	s.hook("config-changed")
+	s.hook("runner-storage-detaching")
+	s.expectMachines(2)
 }
 
 func TestFlushEndsTheWaitForDetaching(t *testing.T) {

@@ -48,6 +48,9 @@ type State struct {
 	// Detaching is the id of the storage that Juju wants back: nothing is created
 	// while the unit still has it.
 	Detaching string `json:"detaching,omitempty"`
+	// OnStorage is set while a runner's disk may be on Juju's storage, whatever
+	// the configuration says by now.
+	OnStorage bool `json:"on-storage,omitempty"`
 }
 
 // Scope is a place of registration at GitHub, of the same shape as the
