@@ -30,6 +30,8 @@ type Report struct {
 	Story string
 	// Hooks, Jobs, Faults and Kills count what the life had.
 	Hooks, Jobs, Faults, Kills int
+	// Asked is how many hooks and actions were asked to end.
+	Asked int
 	// Effects are how many effects each call had that was not killed, by its
 	// name; of several calls of a name, the most.
 	Effects map[string]int
@@ -298,6 +300,9 @@ func (l *life) run(c call) outcome {
 	o := l.unit.run(context.Background(), c)
 	if o.killed || o.asked {
 		l.disturbed()
+	}
+	if o.asked {
+		l.report.Asked++
 	}
 	if o.killed {
 		l.report.Kills++

@@ -23,6 +23,8 @@ import (
 const (
 	longestHook  = 11 * time.Minute
 	longestFlush = 24 * time.Minute
+	// longestGoodbye is how long a process takes to end that is asked to.
+	longestGoodbye = 5 * time.Second
 )
 
 // excuse is a reason for jobs to be killed: somebody asked for it.
@@ -77,6 +79,9 @@ func (l *life) checkCall(c call, o outcome, undisturbed bool) {
 	longest := longestHook
 	if c.name == "flush-runners" || c.name == "stop" {
 		longest = longestFlush
+	}
+	if o.asked && !o.killed && o.ended > longestGoodbye {
+		l.violate("%s ended %s after it was asked to", c, o.ended)
 	}
 	if o.took > longest {
 		l.violate("%s took %s", c, o.took)

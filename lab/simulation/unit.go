@@ -53,8 +53,8 @@ type unit struct {
 	running   *process
 	// made is told of each effect of a process.
 	made func(call string)
-	// asked is set once the running process was asked to end.
-	asked bool
+	// asked is when the running process was asked to end.
+	asked time.Time
 	// spoiled are the good values of options with bad ones.
 	spoiled map[string]any
 	// read is the configuration as a process read it last.
@@ -84,8 +84,9 @@ func (c call) String() string {
 // outcome is how a call ended.
 type outcome struct {
 	killed bool
-	// asked: it was asked to end.
+	// asked: it was asked to end, and did so after that time.
 	asked bool
+	ended time.Duration
 	err   error
 	// failure is what an action failed with.
 	failure string
@@ -104,7 +105,7 @@ func (u *unit) run(ctx context.Context, c call) outcome {
 	tools := &tools{unit: u, process: p, call: c, results: map[string]string{}}
 	log := u.story.logger(p, c.name)
 	u.mu.Lock()
-	u.running, u.asked = p, false
+	u.running, u.asked = p, time.Time{}
 	program := &charm.Charm{
 		Context:  juju.Context{Kind: c.kind, Name: c.name, Unit: unitName, App: appName, ModelUUID: modelUUID, Proxies: u.proxies},
 		Model:    tools,
@@ -129,7 +130,7 @@ func (u *unit) run(ctx context.Context, c call) outcome {
 	asked := u.asked
 	u.mu.Unlock()
 	o := outcome{
-		killed: p.isDead(), asked: asked, err: err, failure: tools.failure, results: tools.results,
+		killed: p.isDead(), asked: !asked.IsZero(), ended: time.Since(asked), err: err, failure: tools.failure, results: tools.results,
 		took: time.Since(began), effects: p.effects, open: p.open,
 	}
 	u.tell(c, o)
@@ -161,7 +162,9 @@ func (u *unit) shown() (juju.Status, string) {
 func (u *unit) end(kill bool) {
 	u.mu.Lock()
 	p := u.running
-	u.asked = true
+	if u.asked.IsZero() {
+		u.asked = time.Now()
+	}
 	u.mu.Unlock()
 	switch {
 	case p == nil:
