@@ -198,7 +198,7 @@ func (l *life) online() (idle, busy int) {
 	}
 	for _, r := range l.world.github.Runners() {
 		switch {
-		case !owner.Owns(r.Name) || !r.Online || !running[r.Name] || r.Removed:
+		case !owner.Owns(r.Name) || !r.Online && !r.Busy || !running[r.Name] || r.Removed:
 		case r.Busy:
 			busy++
 		default:
