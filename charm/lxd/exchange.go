@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github-runner/charm/cloudinit"
+	"github-runner/charm/mounts"
 )
 
 // Bounds of what is read from a runner.
@@ -46,7 +47,7 @@ func (e exchange) make() (plain bool, err error) {
 	if err := os.Mkdir(e.path(), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return false, fmt.Errorf("cannot make the exchange folder of %s: %w", e.name, err)
 	}
-	mounted, err := isMounted(e.path())
+	mounted, err := mounts.On(e.path())
 	if err != nil || mounted {
 		return false, err
 	}
@@ -62,7 +63,7 @@ func (e exchange) make() (plain bool, err error) {
 
 // remove unmounts the folder and removes what is in it; nil when there is none.
 func (e exchange) remove() error {
-	err := unmount(e.path())
+	err := mounts.Detach(e.path())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github-runner/charm/mounts"
 	"github-runner/charm/runner"
 )
 
@@ -85,7 +86,7 @@ func (g ground) prepare(ctx context.Context, clones bool, why func(error)) (driv
 			return "btrfs", nil
 		}
 		why(err)
-		if err := errors.Join(ignoreNoFile(unmount(g.base())), ignoreNoFile(os.Remove(g.file()))); err != nil {
+		if err := errors.Join(ignoreNoFile(mounts.Detach(g.base())), ignoreNoFile(os.Remove(g.file()))); err != nil {
 			return "", err
 		}
 	}
@@ -133,7 +134,7 @@ func (g ground) makeFile(ctx context.Context, found space) error {
 // clear removes what is the charm's on the ground, and nothing else; nil where
 // nothing is. LXD has let go of it before.
 func (g ground) clear() error {
-	if err := ignoreNoFile(unmount(g.base())); err != nil {
+	if err := ignoreNoFile(mounts.Detach(g.base())); err != nil {
 		return err
 	}
 	for _, path := range []string{g.file(), g.base()} {

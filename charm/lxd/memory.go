@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github-runner/charm/mounts"
 	"github-runner/charm/runner"
 )
 
@@ -35,7 +36,7 @@ func (c *Cloud) fitMemory(count int) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("cannot make the folder for storage in memory: %w", err)
 	}
-	mounted, err := isMounted(dir)
+	mounted, err := mounts.On(dir)
 	if err != nil {
 		return fmt.Errorf("cannot look at the storage in memory: %w", err)
 	}
@@ -85,7 +86,7 @@ func mountMemory(dir string, size int64, flags uintptr) error {
 
 // unmountMemory undoes fitMemory; nil where there is nothing to undo.
 func unmountMemory(dir string) error {
-	err := unmount(dir)
+	err := mounts.Detach(dir)
 	if err == nil {
 		err = os.Remove(dir)
 	}

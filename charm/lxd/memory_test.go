@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github-runner/charm/mounts"
 	"github-runner/charm/runner"
 	emulation "github-runner/lab/lxd"
 )
@@ -28,7 +29,7 @@ func memoryCloud(t *testing.T) (*Cloud, server, *emulation.Control) {
 func TestMemoryIsGivenBack(t *testing.T) {
 	cloud, server, control := memoryCloud(t)
 	isMemory := func() bool {
-		mounted, err := isMounted(cloud.memoryDir())
+		mounted, err := mounts.On(cloud.memoryDir())
 		return err == nil && mounted
 	}
 	if err := cloud.fitMemory(1); err != nil || !isMemory() {

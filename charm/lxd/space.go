@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/canonical/lxd/shared/api"
 	"golang.org/x/sys/unix"
@@ -145,4 +146,38 @@ func (c *Cloud) checkInotify(count int, proc string) []string {
 		return nil
 	}
 	return []string{fmt.Sprintf("%d containers take about %d inotify instances, and %s is %d: raise it on this machine, for instance to 8192, or runners will not start", count, count*inotifyPerContainer, name, limit)}
+}
+
+// space is what a file system has, in bytes.
+type space struct {
+	total, used, free int64
+	kind              int64
+}
+
+// spaceAt looks at the file system of a folder. Free is what LXD, which is root,
+// may count on: without what the file system keeps back.
+func spaceAt(folder string) (space, error) {
+	var found unix.Statfs_t
+	if err := unix.Statfs(folder, &found); err != nil {
+		return space{}, &os.PathError{Op: "look at", Path: folder, Err: err}
+	}
+	return space{
+		total: int64(found.Blocks) * found.Bsize,
+		used:  int64(found.Blocks-found.Bfree) * found.Bsize,
+		free:  int64(found.Bavail) * found.Bsize,
+		kind:  int64(found.Type),
+	}, nil
+}
+
+// sameFileSystem reports whether two folders are on one file system.
+func sameFileSystem(a, b string) (bool, error) {
+	first, err := os.Stat(a)
+	if err != nil {
+		return false, err
+	}
+	second, err := os.Stat(b)
+	if err != nil {
+		return false, err
+	}
+	return first.Sys().(*syscall.Stat_t).Dev == second.Sys().(*syscall.Stat_t).Dev, nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github-runner/charm/mounts"
 	"github-runner/charm/runner"
 )
 
@@ -135,12 +136,12 @@ func TestRealRestartOfTheMachine(t *testing.T) {
 			}
 			dead := stoppedRunner(t, cloud, server)
 			ground := cloud.ground()
-			mounts := []string{filepath.Join(os.Getenv(realDirVariable), "storage-pools", cloud.poolName()), ground.base()}
+			made := []string{filepath.Join(os.Getenv(realDirVariable), "storage-pools", cloud.poolName()), ground.base()}
 			if name == "memory" {
-				mounts[1] = ground.folder
+				made[1] = ground.folder
 			}
-			for _, mount := range mounts {
-				if err := unmount(mount); err != nil {
+			for _, mount := range made {
+				if err := mounts.Detach(mount); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -154,7 +155,7 @@ func TestRealRestartOfTheMachine(t *testing.T) {
 			if err := server.power(fresh, "start"); err != nil {
 				t.Errorf("a runner on the new pool: %v", err)
 			}
-			if mounted, err := isMounted(mounts[1]); err != nil || !mounted {
+			if mounted, err := mounts.On(made[1]); err != nil || !mounted {
 				t.Errorf("the new pool is on the machine's disk: %v", err)
 			}
 		})

@@ -13,6 +13,7 @@ import (
 	"github.com/canonical/lxd/shared/api"
 	"golang.org/x/sys/unix"
 
+	"github-runner/charm/mounts"
 	"github-runner/charm/runner"
 	"github-runner/charm/secret"
 	emulation "github-runner/lab/lxd"
@@ -28,7 +29,7 @@ func needsMounts(t *testing.T) {
 	if err := mountMemory(dir, 1<<20, 0); err != nil {
 		t.Skipf("SKIPPED, NOT TESTED: %v", err)
 	}
-	if err := unmount(dir); err != nil {
+	if err := mounts.Detach(dir); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -199,7 +200,7 @@ func TestAttachedStorage(t *testing.T) {
 			if err != nil || pool.Driver != driver {
 				t.Errorf("the pool is %+v, %v", pool, err)
 			}
-			if mounted, err := isMounted(filepath.Join(folder, "github-runner")); err != nil || mounted != (driver == "btrfs") {
+			if mounted, err := mounts.On(filepath.Join(folder, "github-runner")); err != nil || mounted != (driver == "btrfs") {
 				t.Errorf("a file system of its own: %v, %v", mounted, err)
 			}
 			makeProfile(t, cloud, server)
@@ -278,7 +279,7 @@ func TestLostPoolIsMadeAnew(t *testing.T) {
 			}
 			ground := cloud.ground()
 			lost := map[string]string{"memory": ground.folder, "attached": ground.base()}[name]
-			if err := unmount(lost); err != nil {
+			if err := mounts.Detach(lost); err != nil {
 				t.Fatal(err)
 			}
 			_, err := cloud.ensurePool(server, 1)

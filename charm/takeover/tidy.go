@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github-runner/charm/mounts"
 	"github-runner/charm/runner"
 )
 
@@ -245,32 +246,11 @@ func removeEmpty(path string) error {
 // removeAll unmounts whatever is mounted on a path and removes it with all that
 // is in it. A mount that does not let go keeps what is in it.
 func removeAll(path string) error {
-	for {
-		mounted, err := isMounted(path)
+	if err := mounts.Detach(path); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
-		if err != nil {
-			return err
-		}
-		if !mounted {
-			return os.RemoveAll(path)
-		}
-		if err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
-			return fmt.Errorf("cannot unmount %s: %w", path, err)
-		}
+		return err
 	}
-}
-
-// isMounted reports whether a folder is on another file system than the one that
-// it lies in.
-func isMounted(path string) (bool, error) {
-	var inner, outer unix.Stat_t
-	if err := unix.Lstat(path, &inner); err != nil {
-		return false, &fs.PathError{Op: "look at", Path: path, Err: err}
-	}
-	if err := unix.Lstat(filepath.Dir(path), &outer); err != nil {
-		return false, &fs.PathError{Op: "look at", Path: path, Err: err}
-	}
-	return inner.Mode&unix.S_IFMT == unix.S_IFDIR && inner.Dev != outer.Dev, nil
+	return os.RemoveAll(path)
 }
