@@ -24,23 +24,27 @@ const longFile = 512
 
 const compressed = "gz+b64"
 
-// compress makes a long file shorter.
-func (f *file) compress() error {
-	if len(f.Content) < longFile {
-		return nil
-	}
-	var buffer bytes.Buffer
-	writer, err := gzip.NewWriterLevel(&buffer, gzip.BestCompression)
+// compress makes the long ones among the files shorter. They share a compressor:
+// making one takes longer than compressing what a runner has.
+func compress(files []file) error {
+	writer, err := gzip.NewWriterLevel(nil, gzip.BestCompression)
 	if err != nil {
 		return err
 	}
-	if _, err := io.WriteString(writer, f.Content); err != nil {
-		return err
+	for i, f := range files {
+		if len(f.Content) < longFile {
+			continue
+		}
+		var buffer bytes.Buffer
+		writer.Reset(&buffer)
+		if _, err := io.WriteString(writer, f.Content); err != nil {
+			return err
+		}
+		if err := writer.Close(); err != nil {
+			return err
+		}
+		files[i].Encoding, files[i].Content = compressed, base64.StdEncoding.EncodeToString(buffer.Bytes())
 	}
-	if err := writer.Close(); err != nil {
-		return err
-	}
-	f.Encoding, f.Content = compressed, base64.StdEncoding.EncodeToString(buffer.Bytes())
 	return nil
 }
 
@@ -64,10 +68,8 @@ func (m Machine) files() ([]file, error) {
 		f.Content = content.String()
 		files = append(files, f)
 	}
-	for i := range files {
-		if err := files[i].compress(); err != nil {
-			return nil, err
-		}
+	if err := compress(files); err != nil {
+		return nil, err
 	}
 	// Random, and in base64 already.
 	return append(files, file{Path: JITPath, Permissions: "0600", Content: m.JIT.Reveal()}), nil
