@@ -40,15 +40,16 @@ func (c *Cloud) Destroy(ctx context.Context) error {
 	if err := c.destroyProfiles(server); err != nil {
 		return err
 	}
-	if err := c.removeGuard(ctx); err != nil {
-		return err
-	}
 	name := c.config.unitName()
 	if err := server.change(http.MethodDelete, apiPath("networks", name), nil, ""); ignoreMissing(err) != nil {
 		return cannot(err, "delete the network %s", name)
 	}
 	if err := server.change(http.MethodDelete, apiPath("network-acls", name), nil, ""); ignoreMissing(err) != nil {
 		return cannot(err, "delete the network ACL %s", name)
+	}
+	// Last of what closes the machine: a bridge that can't be deleted stays closed.
+	if err := c.removeGuard(ctx); err != nil {
+		return err
 	}
 	if err := c.destroyPools(server); err != nil {
 		return err

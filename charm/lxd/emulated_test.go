@@ -3,8 +3,10 @@ package lxd
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -189,5 +191,35 @@ func TestTwoUnitsRemoveTheSharedPool(t *testing.T) {
 	}
 	if _, _, err := server.GetStoragePool(sharedPool); !errors.Is(classify(err), runner.ErrNotFound) {
 		t.Errorf("the shared pool: %v", err)
+	}
+}
+
+// A bridge that LXD does not delete, because somebody's instance is on it, must not
+// be left open.
+func TestDestroyLeavesNoBridgeOpen(t *testing.T) {
+	cloud, _, control := emulatedCloud(t, nil)
+	if _, err := cloud.Prepare(t.Context(), runner.Want{Count: 1}); err != nil {
+		t.Fatal(err)
+	}
+	bin, asked := t.TempDir(), filepath.Join(t.TempDir(), "asked")
+	if err := os.WriteFile(filepath.Join(bin, "nft"), []byte("#!/bin/sh\ncat >>"+asked+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	fault := emulation.Fault{Kind: emulation.CallFails, Name: "DELETE /1.0/networks/" + cloud.config.unitName(), Count: 1, Message: "The network is currently in use"}
+	if _, err := control.AddFault(t.Context(), fault); err != nil {
+		t.Fatal(err)
+	}
+	if err := cloud.Destroy(t.Context()); err == nil {
+		t.Error("Destroy succeeds although the network stays")
+	}
+	if commands, err := os.ReadFile(asked); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("nft was asked for %q, %v", commands, err)
+	}
+	if err := cloud.Destroy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if commands, err := os.ReadFile(asked); string(commands) != "delete table inet "+cloud.config.unitName() {
+		t.Errorf("nft was asked for %q, %v", commands, err)
 	}
 }

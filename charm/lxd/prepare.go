@@ -25,8 +25,9 @@ const templateVersion = 2
 // jitSize is more than a JIT configuration has, which is three small files.
 const jitSize = 8 << 10
 
-// Prepare implements runner.Cloud. In the steady state it reads and writes
-// nothing.
+// Prepare implements runner.Cloud. In the steady state it changes nothing in LXD,
+// and puts the unit's nftables table in force again: whoever reloads the machine's
+// own rules has removed it.
 func (c *Cloud) Prepare(ctx context.Context, want runner.Want) (runner.Template, error) {
 	server, cancel, err := c.connect(ctx, createDeadline)
 	if err != nil {
@@ -78,8 +79,8 @@ func (c *Cloud) checkUserData(template runner.Template) error {
 }
 
 // ensureIsolation keeps up the unit's bridge and what is closed to it. Where no
-// runner is wanted, a bridge that is not there is not made. The warnings are about what runners were told to use
-// and can't reach.
+// runner is wanted, a bridge that is not there is not made. The warnings are about
+// what runners were told to use and can't reach.
 func (c *Cloud) ensureIsolation(server server, create bool) (warnings []string, err error) {
 	networks, err := server.GetNetworks()
 	if err != nil {
