@@ -234,10 +234,10 @@ func remove(path string) error {
 	return nil
 }
 
-// removeEmpty removes a folder that nothing is in.
+// removeEmpty removes a folder that nothing is in or on.
 func removeEmpty(path string) error {
 	err := os.Remove(path)
-	if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTEMPTY) {
+	if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EBUSY) {
 		return nil
 	}
 	return err

@@ -11,6 +11,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github-runner/charm/mounts"
 )
 
 // machine is a folder that stands for a whole machine.
@@ -218,6 +221,24 @@ func TestTidyWithoutSystemd(t *testing.T) {
 	m.expectFiles(logs)
 	if m.asked() != nil {
 		t.Errorf("asked for %v", m.asked())
+	}
+}
+
+// The folder that the memory lay in may be a disk of the operator's.
+func TestTidyBesideAMount(t *testing.T) {
+	m := newMachine(t)
+	storage := filepath.Join(m.root, "storage")
+	if err := unix.Mount("test", storage, "tmpfs", 0, "size=1m"); errors.Is(err, fs.ErrPermission) {
+		t.Skip("mounting needs root")
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(storage, unix.MNT_DETACH) })
+	m.must(os.Mkdir(filepath.Join(storage, "ram"), 0o755))
+	m.must(m.tidy())
+	m.expectFiles(logs)
+	if mounted, err := mounts.On(storage); !mounted || err != nil {
+		t.Errorf("the operator's mount: %t, %v", mounted, err)
 	}
 }
 
