@@ -49,7 +49,11 @@ func Start(ctx context.Context, dir string) (*Daemon, error) {
 	d.command.Stdout, d.command.Stderr = log, log
 	// Its mounts go with it.
 	d.command.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Setpgid: true}
-	if err := errors.Join(os.MkdirAll(d.Dir, 0o711), d.command.Start()); err != nil {
+	err = os.MkdirAll(d.Dir, 0o711)
+	if err == nil {
+		err = d.command.Start()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("cannot start an LXD that knows virtual machines: %w", err)
 	}
 	go func() { d.ended <- d.command.Wait() }()
