@@ -158,7 +158,7 @@ func (s *session) follow(last state.CharmState, encoded []byte) {
 	// registrations there.
 	s.past.FormerScopes = append(s.past.FormerScopes, unitdir.FormerScope{
 		Scope: unitdir.Scope(last.Scope),
-		Token: last.Token.Reveal(),
+		Token: secret.Stored{Text: last.Token},
 		Since: time.Now().UTC(),
 	})
 }
@@ -180,13 +180,13 @@ func (s *session) fleet(ctx context.Context) (Fleet, error) {
 	}
 	tokens := map[runner.Scope]secret.Text{}
 	for _, former := range s.past.FormerScopes {
-		if former.Token != "" {
-			tokens[runner.Scope(former.Scope)] = secret.New(former.Token)
+		if !former.Token.IsZero() {
+			tokens[runner.Scope(former.Scope)] = former.Token.Text
 		}
 	}
 	former := s.formerCharm()
-	if scope := (runner.Scope{API: s.wanted.Scope.API, Path: former.Path}); scope != s.wanted.Scope && former.Token != "" {
-		tokens[scope] = secret.New(former.Token)
+	if scope := (runner.Scope{API: s.wanted.Scope.API, Path: former.Path}); scope != s.wanted.Scope && !former.Token.IsZero() {
+		tokens[scope] = former.Token.Text
 	}
 	return s.Assemble(s.wanted, Materials{
 		Dir:             s.dir,
@@ -226,7 +226,7 @@ func (s *session) saveMemory(memory runner.Memory) error {
 	known := map[runner.Scope]unitdir.FormerScope{}
 	for _, former := range s.past.FormerScopes {
 		// The last token of a scope is the best that there is for it.
-		if scope := runner.Scope(former.Scope); former.Token != "" || known[scope].Token == "" {
+		if scope := runner.Scope(former.Scope); !former.Token.IsZero() || known[scope].Token.IsZero() {
 			known[scope] = former
 		}
 	}

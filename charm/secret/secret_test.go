@@ -40,3 +40,25 @@ func TestTextEqual(t *testing.T) {
 		t.Error("IsZero is wrong")
 	}
 }
+
+func TestStoredIsInJSONAlone(t *testing.T) {
+	kept := secret.Stored{Text: secret.New("ghp_visible")}
+	marshalled, err := json.Marshal(kept)
+	if err != nil || string(marshalled) != `"ghp_visible"` {
+		t.Errorf("it is stored as %s, %v", marshalled, err)
+	}
+	var read secret.Stored
+	if err := json.Unmarshal(marshalled, &read); err != nil || read.Reveal() != "ghp_visible" {
+		t.Errorf("what was stored is not read back: %v", err)
+	}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+		for _, printed := range []string{fmt.Sprintf(verb, kept), fmt.Sprintf(verb, struct{ Token secret.Stored }{kept})} {
+			if strings.Contains(printed, "ghp_visible") {
+				t.Errorf("%s prints the secret: %s", verb, printed)
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(`["ghp_visible"]`), &read); err == nil || strings.Contains(err.Error(), "ghp_visible") {
+		t.Errorf("the error for what is no text: %v", err)
+	}
+}

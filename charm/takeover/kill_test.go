@@ -139,7 +139,7 @@ func playKilled(t *testing.T, at int, after bool) int {
 	if err := (&mortal{world: w}).hook(t, charmDir, root); err != nil {
 		t.Fatal(err)
 	}
-	if last := w.saved[len(w.saved)-1]; !last.Done || last.Token != "" {
+	if last := w.saved[len(w.saved)-1]; !last.Done || !last.Token.IsZero() {
 		t.Errorf("remembered in the end is %+v", last)
 	}
 	if exists(filepath.Join(charmDir, stateFile)) || w.setups == 0 {

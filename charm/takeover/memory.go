@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"syscall"
 	"time"
+
+	"github-runner/charm/secret"
 )
 
 // Memory is what a takeover must remember from one hook to the next. The unit's
@@ -22,10 +24,10 @@ type Memory struct {
 	// Done is set once nothing of the Python charm's is left.
 	Done bool `json:"done,omitempty"`
 	// Path and Token are where its runners are registered and what it managed
-	// them with, in clear. Empty where it left no word of them: they are the
-	// unit's own then.
-	Path  string `json:"path,omitempty"`
-	Token string `json:"token,omitempty"`
+	// them with. Empty where it left no word of them: they are the unit's own
+	// then.
+	Path  string        `json:"path,omitempty"`
+	Token secret.Stored `json:"token,omitzero"`
 	// Leaving is when a runner was first seen without a registration, by name.
 	Leaving map[string]time.Time `json:"leaving,omitempty"`
 }
@@ -68,15 +70,15 @@ func Recall(remembered []byte, charmDir string) (Memory, error) {
 
 // readState reads the place and the token out of the Python charm's state. Its
 // errors quote nothing of it.
-func readState(name string) (path, token string, err error) {
+func readState(name string) (path string, token secret.Stored, err error) {
 	file, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return "", "", err
+		return "", secret.Stored{}, err
 	}
 	defer file.Close()
 	content, err := io.ReadAll(io.LimitReader(file, maxState))
 	if err != nil {
-		return "", "", err
+		return "", secret.Stored{}, err
 	}
 	var state struct {
 		Config struct {
@@ -85,18 +87,18 @@ func readState(name string) (path, token string, err error) {
 				Repo  string `json:"repo"`
 				Org   string `json:"org"`
 			} `json:"path"`
-			Token string `json:"token"`
+			Token secret.Stored `json:"token"`
 		} `json:"charm_config"`
 	}
 	if json.Unmarshal(content, &state) != nil {
-		return "", "", fmt.Errorf("%s is no JSON object of that charm's", name)
+		return "", secret.Stored{}, fmt.Errorf("%s is no JSON object of that charm's", name)
 	}
 	path = state.Config.Path.Org
 	if path == "" {
 		path = state.Config.Path.Owner + "/" + state.Config.Path.Repo
 	}
 	if !gitHubPath.MatchString(path) {
-		return "", "", fmt.Errorf("%s names no repository or organisation", name)
+		return "", secret.Stored{}, fmt.Errorf("%s names no repository or organisation", name)
 	}
 	return path, state.Config.Token, nil
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github-runner/charm/mounts"
+	"github-runner/charm/secret"
 )
 
 // machine is a folder that stands for a whole machine.
@@ -128,7 +129,7 @@ const logs = "var/log/github-runner-logs/" + first + "/syslog"
 func TestTidyInTwoParts(t *testing.T) {
 	m := newMachine(t, first)
 	m.must(m.tidy())
-	if done := m.saved[len(m.saved)-1]; done.Done || done.Path != "acme" || done.Token != "ghp_hunter2" {
+	if done := m.saved[len(m.saved)-1]; done.Done || done.Path != "acme" || done.Token.Reveal() != "ghp_hunter2" {
 		t.Errorf("with a runner left, remembered is %+v", done)
 	}
 	m.expectFiles(logs,
@@ -282,8 +283,8 @@ func TestRecall(t *testing.T) {
 		want  Memory
 		fails bool
 	}{
-		"a repository":    {`{"charm_config": {"path": {"owner": "acme", "repo": "widgets"}, "token": "ghp_hunter2"}}`, Memory{Found: true, Path: "acme/widgets", Token: "ghp_hunter2"}, false},
-		"an organisation": {`{"charm_config": {"path": {"org": "acme", "group": "default"}, "token": "ghp_hunter2"}}`, Memory{Found: true, Path: "acme", Token: "ghp_hunter2"}, false},
+		"a repository":    {`{"charm_config": {"path": {"owner": "acme", "repo": "widgets"}, "token": "ghp_hunter2"}}`, Memory{Found: true, Path: "acme/widgets", Token: secret.Stored{Text: secret.New("ghp_hunter2")}}, false},
+		"an organisation": {`{"charm_config": {"path": {"org": "acme", "group": "default"}, "token": "ghp_hunter2"}}`, Memory{Found: true, Path: "acme", Token: secret.Stored{Text: secret.New("ghp_hunter2")}}, false},
 		"cut off":         {`{"charm_config": {"path": {"owner": "acme", "repo": "widgets"}, "token": "ghp_hunter2`, Memory{Found: true}, true},
 		"empty":           {``, Memory{Found: true}, true},
 		"no path":         {`{"charm_config": {"token": "ghp_hunter2"}}`, Memory{Found: true}, true},
@@ -312,8 +313,8 @@ func TestRecallWhatWasRemembered(t *testing.T) {
 	}
 	for remembered, want := range map[string]Memory{
 		`{"done": true}`: {Done: true},
-		`{"found": true, "path": "old", "token": "ghp_old"}`: {Found: true, Path: "old", Token: "ghp_old"},
-		`{"found": true}`: {Found: true, Path: "new", Token: "ghp_new"},
+		`{"found": true, "path": "old", "token": "ghp_old"}`: {Found: true, Path: "old", Token: secret.Stored{Text: secret.New("ghp_old")}},
+		`{"found": true}`: {Found: true, Path: "new", Token: secret.Stored{Text: secret.New("ghp_new")}},
 	} {
 		got, err := Recall([]byte(remembered), dir)
 		if diff := cmp.Diff(want, got); diff != "" || err != nil {

@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"time"
+
+	"github-runner/charm/secret"
 )
 
 // StateVersion is the format that this build writes. Every earlier one is
@@ -63,10 +65,10 @@ type Scope struct {
 // FormerScope is a scope that the unit used before its current one.
 type FormerScope struct {
 	Scope Scope `json:"scope"`
-	// Token is the last one that was valid there, in clear: the file is for
-	// our user alone, and without it the registrations could not be removed.
-	Token string    `json:"token"`
-	Since time.Time `json:"since"`
+	// Token is the last one that was valid there: without it the
+	// registrations could not be removed.
+	Token secret.Stored `json:"token"`
+	Since time.Time     `json:"since"`
 }
 
 // CorruptError is the warning that a file could not be understood. It has been

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github-runner/charm/secret"
 )
 
 func TestStateSurvives(t *testing.T) {
@@ -24,7 +26,7 @@ func TestStateSurvives(t *testing.T) {
 	want := State{
 		Build:        "1.2.3",
 		Applied:      json.RawMessage(`{"path":"acme/widgets"}`),
-		FormerScopes: []FormerScope{{Scope: Scope{API: "https://api.github.com", Path: "acme/old"}, Token: "ghp_old", Since: since}},
+		FormerScopes: []FormerScope{{Scope: Scope{API: "https://api.github.com", Path: "acme/old"}, Token: secret.Stored{Text: secret.New("ghp_old")}, Since: since}},
 		Seen:         map[string]time.Time{"orphan 7": since},
 		Setbacks:     json.RawMessage(`{"quota":{"count":2}}`),
 		Stopping:     true,
@@ -253,7 +255,7 @@ func TestStateOfTheFirstReleaseIsRead(t *testing.T) {
 	if got.Build != "0.1" || got.Generation != 2 || len(got.Seen) != 3 || got.Stopping {
 		t.Errorf("read %+v", got)
 	}
-	if len(got.FormerScopes) != 1 || got.FormerScopes[0].Scope.Path != "acme/widgets" || got.FormerScopes[0].Token != "ghp_example" {
+	if len(got.FormerScopes) != 1 || got.FormerScopes[0].Scope.Path != "acme/widgets" || got.FormerScopes[0].Token.Reveal() != "ghp_example" {
 		t.Errorf("the former scopes are %+v", got.FormerScopes)
 	}
 	var applied struct{ Format string }
