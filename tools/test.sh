@@ -30,7 +30,7 @@ case $choice in
 esac
 
 # Without the race detector ten times as many lives are lived in the same time.
-tools/with-go.sh go test -timeout 25m ./lab/simulation
+tools/with-go.sh go test -timeout 40m ./lab/simulation
 
 # One package at a time: containers, processors and bridges are shared.
-CGO_ENABLED=1 tools/with-go.sh go test -race -p 1 -timeout 25m ./...
+CGO_ENABLED=1 tools/with-go.sh go test -race -p 1 -timeout 40m ./...
