@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/canonical/lxd/shared/api"
@@ -37,11 +38,18 @@ func (c *Cloud) Delete(ctx context.Context, name string) error {
 	return c.exchange(name).remove()
 }
 
+// errCameBack is the end of an attempt to delete an instance that was off, and
+// runs by now: LXD shows one that reboots as stopped in between.
+var errCameBack = errors.New("it runs again")
+
 // deleteInstance tries until the instance is gone. Another operation on it, a
 // start or a stop, makes LXD refuse; the end of that operation is an event.
 func (c *Cloud) deleteInstance(server server, name string, ours func(api.Instance) bool) error {
 	for {
 		err := tryDelete(server, name, ours)
+		if errors.Is(err, errCameBack) {
+			continue
+		}
 		if err == nil || !isBusy(err) {
 			return err
 		}
@@ -75,6 +83,9 @@ func tryDelete(server server, name string, ours func(api.Instance) bool) error {
 	deletion := ignoreMissing(server.change(http.MethodDelete, apiPath("instances", name), nil, ""))
 	if deletion == nil {
 		return nil
+	}
+	if instance.StatusCode == api.Stopped && strings.Contains(deletion.Error(), "Instance is running") {
+		return errCameBack
 	}
 	return errors.Join(stopping, deletion)
 }
