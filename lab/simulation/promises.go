@@ -194,7 +194,10 @@ func (l *life) endedLately() bool {
 func (l *life) online() (idle, busy int) {
 	running := map[string]bool{}
 	for _, instance := range l.world.daemon().Possessions().Instances {
-		running[instance.Name] = instance.StatusCode != api.Stopped
+		// A virtual machine that is off in its first minutes may be one that
+		// reboots on its way to its runner.
+		young := instance.Type == "virtual-machine" && time.Since(instance.CreatedAt) < 10*time.Minute
+		running[instance.Name] = instance.StatusCode != api.Stopped || young
 	}
 	for _, r := range l.world.github.Runners() {
 		switch {

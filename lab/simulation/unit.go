@@ -180,6 +180,12 @@ func (u *unit) end(kill bool) {
 func (u *unit) set(option string, value any) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	delete(u.spoiled, option)
+	u.change(option, value)
+}
+
+// change changes an option; the lock is held.
+func (u *unit) change(option string, value any) {
 	if value == nil {
 		delete(u.config, option)
 		return
@@ -190,14 +196,14 @@ func (u *unit) set(option string, value any) {
 // spoil sets an option to a bad value, until mend.
 func (u *unit) spoil(option string, value any) {
 	u.mu.Lock()
+	defer u.mu.Unlock()
 	if u.spoiled == nil {
 		u.spoiled = map[string]any{}
 	}
 	if _, already := u.spoiled[option]; !already {
 		u.spoiled[option] = u.config[option]
 	}
-	u.mu.Unlock()
-	u.set(option, value)
+	u.change(option, value)
 }
 
 // mend gives the options that were spoiled their good values back.
