@@ -182,3 +182,27 @@ func TestUnknownHookIsAnError(t *testing.T) {
 		t.Error("a hook that this charm does not have was answered")
 	}
 }
+
+func TestStateThatCannotBeWrittenIsToldAndKeepsNothing(t *testing.T) {
+	s := newStage(t)
+	s.hook("config-changed")
+	files, err := filepath.Glob(filepath.Join(s.root, "var/lib/github-runner/*/state.json"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("state files: %v %v", files, err)
+	}
+	blocker := files[0] + ".tmp"
+	if err := os.Mkdir(blocker, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.config["virtual-machines"] = int64(3)
+	s.hook("config-changed")
+	s.expectMachines(3)
+	s.expectStatus(juju.Active, "cannot write the unit's state")
+	if err := os.Remove(blocker); err != nil {
+		t.Fatal(err)
+	}
+	s.hook("update-status")
+	if strings.Contains(s.message, "cannot write") {
+		t.Errorf("the status is still %q", s.message)
+	}
+}

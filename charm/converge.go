@@ -89,6 +89,9 @@ func (s *session) showOutcome(ctx context.Context, result runner.Result, err err
 	if s.detaching {
 		notes = append([]string{"storage " + s.past.Detaching + " is being detached"}, notes...)
 	}
+	if s.unwritten != nil {
+		notes = append([]string{s.unwritten.Error()}, notes...)
+	}
 	if left := s.former.String(); left != "" {
 		notes = append([]string{"taking over: " + left}, notes...)
 	}

@@ -31,6 +31,8 @@ type session struct {
 	wanted state.CharmState
 	// problems is what is wrong with the configuration.
 	problems error
+	// unwritten is why the state could not be written last, if it could not.
+	unwritten error
 	// inForce is false when there is no state to work with at all.
 	inForce bool
 	// detaching is set while the unit has a storage that Juju wants back.
@@ -142,7 +144,7 @@ func (s *session) apply() error {
 	s.past.FormerScopes = slices.DeleteFunc(s.past.FormerScopes, func(f unitdir.FormerScope) bool {
 		return runner.Scope(f.Scope) == s.wanted.Scope
 	})
-	return s.dir.WriteState(s.past)
+	return s.write()
 }
 
 // follow notes what a state leaves to the one after it.
@@ -216,6 +218,12 @@ func (s *session) memory() (runner.Memory, error) {
 	return memory, nil
 }
 
+// write keeps what the unit remembers.
+func (s *session) write() error {
+	s.unwritten = s.dir.WriteState(s.past)
+	return s.unwritten
+}
+
 // saveMemory keeps what the manager remembers. Former scopes that it has let go
 // of are forgotten with their tokens.
 func (s *session) saveMemory(memory runner.Memory) error {
@@ -240,7 +248,7 @@ func (s *session) saveMemory(memory runner.Memory) error {
 	}
 	s.past.Seen = maps.Clone(memory.Seen)
 	s.past.Setbacks = setbacks
-	return s.dir.WriteState(s.past)
+	return s.write()
 }
 
 // want is what the state in force asks of the manager.

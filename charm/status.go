@@ -134,9 +134,6 @@ func steady(result runner.Result) appearance {
 	if len(shown) > 0 {
 		message += ": " + strings.Join(shown, ", ")
 	}
-	if len(result.Stuck) > 0 {
-		message += "; " + result.Stuck[0]
-	}
 	return appearance{juju.Active, message}
 }
 

@@ -21,11 +21,6 @@ func crewOf(wanted int, verdicts ...runner.Verdict) runner.Result {
 	return result
 }
 
-func stuckOf(result runner.Result, text string) runner.Result {
-	result.Stuck = []string{text}
-	return result
-}
-
 func TestStatusOf(t *testing.T) {
 	noon := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 	tests := []struct {
@@ -60,8 +55,6 @@ func TestStatusOf(t *testing.T) {
 			appearance{juju.Blocked, "check the option labels: not accepted"}},
 		{"the same, remembered", crewOf(0), runner.Trouble{Advice: "check the option labels", Err: fmt.Errorf("%w after %w", runner.ErrBackingOff, runner.ErrInvalid)},
 			appearance{juju.Blocked, "check the option labels: backing off after not accepted"}},
-		{"a machine that does not go", stuckOf(crewOf(1, runner.Idle, runner.Deleting), "instance x has been deleting for 12m0s"), nil,
-			appearance{juju.Active, "1 runner: 1 idle, 1 deleting; instance x has been deleting for 12m0s"}},
 		{"failed start", crewOf(2, runner.Idle), runner.Trouble{Advice: "runner x ended", Err: runner.ErrFailedStart},
 			appearance{juju.Waiting, "runner x ended: runners do not start (1 of 2 runners: 1 idle)"}},
 		{"backing off", runner.Result{Wanted: 1, Held: runner.Setback{Count: 2, Until: noon}}, runner.Trouble{Advice: "disk full", Err: runner.ErrBackingOff},

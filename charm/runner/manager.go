@@ -69,9 +69,7 @@ type Result struct {
 	Created, Removed, Crashed int
 	// Wanted is how many there should be.
 	Wanted int
-	// Stuck tells of the machines that do not come to their end.
-	Stuck []string
-	// Warnings are for a person: what does not go on by itself, and Stuck.
+	// Warnings are for a person: what does not go on by itself.
 	Warnings []string
 	// Held is the setback that creating waits for, if any.
 	Held Setback

@@ -244,8 +244,7 @@ func (r *reconcile) pause(ctx context.Context, longest time.Duration) error {
 }
 
 func (r *reconcile) finish() Result {
-	r.result.Stuck = r.stuck()
-	r.result.Warnings = append(r.warnings(), r.result.Stuck...)
+	r.result.Warnings = append(r.stuck(), r.warnings()...)
 	if setback, found := r.memory.lastSetback(); found && setback.Until.After(time.Now()) {
 		r.result.Held = setback
 	}
