@@ -1,0 +1,92 @@
+package simulation
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// possessions are what the unit has.
+type possessions struct {
+	instances, registrations, folders, profiles, networks, acls, pools, mounts, files []string
+}
+
+// possessions returns what is the unit's in this world.
+func (w *world) possessions() possessions {
+	all := w.daemon().Possessions()
+	network := lxdName
+	has := possessions{
+		profiles: withPrefix(all.Profiles, network+"-"),
+		networks: withPrefix(all.Networks, network),
+		acls:     withPrefix(all.ACLs, network),
+		pools:    withPrefix(all.Pools, network+"-"),
+	}
+	for _, instance := range all.Instances {
+		if owner.Owns(instance.Name) && instance.Config[metadataUnit] == unitName {
+			has.instances = append(has.instances, instance.Name)
+		}
+	}
+	for _, r := range w.github.Runners() {
+		if owner.Owns(r.Name) && !r.Removed {
+			has.registrations = append(has.registrations, r.Name)
+		}
+	}
+	folder := filepath.Join(w.root(), "var/lib/github-runner", owner.Prefix())
+	has.files = entries(folder)
+	has.folders = entries(filepath.Join(folder, "exchange"))
+	mounts, err := mountsBelow(w.dir)
+	if err != nil {
+		mounts = []string{err.Error()}
+	}
+	has.mounts = withPrefix(mounts, folder)
+	return has
+}
+
+// leftovers lists what is there of the unit once it was removed.
+func (w *world) leftovers() []string {
+	has := w.possessions()
+	var found []string
+	for _, kind := range []struct {
+		what  string
+		names []string
+	}{
+		{"instance", has.instances}, {"registration", w.unnamed(has.registrations)}, {"profile", has.profiles},
+		{"network", has.networks}, {"network ACL", has.acls}, {"storage pool", has.pools},
+		{"mount", has.mounts}, {"file", has.files},
+	} {
+		for _, name := range kind.names {
+			found = append(found, kind.what+" "+name)
+		}
+	}
+	return found
+}
+
+// unnamed are the registrations that the charm did not name as those that GitHub
+// holds.
+func (w *world) unnamed(registrations []string) []string {
+	named := map[string]bool{}
+	for line := range strings.Lines(w.story.heard()) {
+		if strings.Contains(line, "GitHub still holds the registration; it removes it by itself") {
+			_, name, _ := strings.Cut(strings.TrimSpace(line), "runner=")
+			named[name] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(registrations), func(name string) bool { return named[name] })
+}
+
+func entries(folder string) []string {
+	var names []string
+	found, err := os.ReadDir(folder)
+	if err != nil && !os.IsNotExist(err) {
+		return []string{err.Error()}
+	}
+	for _, entry := range found {
+		names = append(names, entry.Name())
+	}
+	return names
+}
+
+func withPrefix(names []string, prefix string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !strings.HasPrefix(name, prefix) })
+}
