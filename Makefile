@@ -41,6 +41,8 @@ check: ## gofmt, vet and staticcheck
 SEEDS ?= 1000
 FIRST ?= 1
 simulate: ## Live through SEEDS=1000 units' lives with faults and kills, from seed FIRST=1
+	@for number in '$(SEEDS)' '$(FIRST)'; do case $$number in \
+	''|0|*[!0-9]*) echo "error: SEEDS and FIRST must be whole numbers above 0, not '$$number'" >&2; exit 2 ;; esac; done
 	$(GO) test -c -o bin/simulate ./lab/simulation
 	bin/simulate -test.run '^TestSeeds$$' -test.timeout 0 -seeds $(SEEDS) -first $(FIRST)
 

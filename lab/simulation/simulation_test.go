@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	seeds   = flag.Int("seeds", usualSeeds, "how many lives TestSeeds lives through")
+	seeds   = flag.Uint64("seeds", usualSeeds, "how many lives TestSeeds lives through")
 	first   = flag.Uint64("first", 1, "the seed of the first")
 	repeat  = flag.Int("repeat", 1, "how often each is lived through")
 	verbose = flag.Bool("story", false, "print the stories, also of lives in which all was well")
@@ -90,6 +90,9 @@ func TestQuietLife(t *testing.T) {
 }
 
 func TestSeeds(t *testing.T) {
+	if *seeds == 0 {
+		t.Fatal("nothing to live through: -seeds must be above 0")
+	}
 	var mu sync.Mutex
 	var sum Report
 	done := 0
@@ -99,7 +102,7 @@ func TestSeeds(t *testing.T) {
 		fmt.Printf("%d lives of %v in all: %d hooks and actions, %d jobs, %d faults, %d kills; %.1f lives a second\n",
 			*seeds, sum.Simulated.Round(time.Hour), sum.Hooks, sum.Jobs, sum.Faults, sum.Kills, float64(*seeds)/took.Seconds())
 	})
-	for seed := *first; seed < *first+uint64(*seeds); seed++ {
+	for seed := *first; seed < *first+*seeds; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			var report Report
