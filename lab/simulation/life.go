@@ -71,6 +71,7 @@ type life struct {
 	hangs   atomic.Bool  // an operation of LXD's may hang until LXD restarts
 	stopped atomic.Bool  // the unit's removal has begun
 	removed atomic.Bool
+	blind   bool // something was wrong at the end of the removal
 
 	// machine is held while a call runs, and while something happens to the
 	// machine that no call may run beside.
@@ -255,6 +256,7 @@ func (l *life) attempt(c call) {
 	}
 	switch c.name {
 	case "remove":
+		l.blind = l.faults.Load() > 0
 		l.removed.Store(true)
 	case "runner-storage-detaching":
 		l.unit.mount("")
@@ -375,7 +377,10 @@ func (l *life) retire() {
 	// died with a job.
 	time.Sleep(20 * time.Minute)
 	for _, left := range l.world.leftovers() {
-		l.violate("after the unit was removed there is %s", left)
+		// A registration that GitHub did not show then can't be known.
+		if !l.blind || !strings.HasPrefix(left, "registration ") {
+			l.violate("after the unit was removed there is %s", left)
+		}
 	}
 }
 
