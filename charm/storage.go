@@ -57,8 +57,8 @@ func (c *Charm) storageAttached(ctx context.Context) error {
 
 // storageDetaching empties the storage, which Juju takes away once this hook has
 // succeeded, with whatever runs on it. So it does not succeed while a runner is
-// busy, unless the unit is being removed: Juju then tries it again, and runs
-// actions meanwhile.
+// busy, unless the unit is being removed: Juju then tries it again, and runs the
+// actions that were queued before it does.
 func (c *Charm) storageDetaching(ctx context.Context) error {
 	return c.with(ctx, func(s *session) error {
 		if !s.onStorage() {

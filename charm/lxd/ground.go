@@ -58,37 +58,95 @@ func groundOf(source string) (g ground, ok bool) {
 // for: btrfs keeps a good part of a small one for itself.
 const smallestFile = 512 << 20
 
-// prepare makes the ground ready for a new pool and returns the pool's driver.
-// What an earlier pool left goes.
+// plan is what a pool on a ground will be made of.
+type plan struct {
+	driver string
+	file   int64 // size of a file system in a file, 0 for none
+	why    error // there will be no clones although LXD has them
+}
+
+// plan decides on a new pool, as if what an earlier one left had gone.
 //
 // A tmpfs takes the driver dir: in a file system in a file on it, writes of a
 // container whose memory is used up could fail for all runners at once. On
 // anything else clones are worth a file system: creating a runner takes a third
 // of the time, its disk has a bound, and the image is there once.
+func (g ground) plan(clones bool) (plan, error) {
+	found, err := spaceAt(g.folder)
+	switch {
+	case err != nil:
+		return plan{}, err
+	case !clones, found.kind == unix.TMPFS_MAGIC:
+		return plan{driver: "dir"}, nil
+	case found.kind == unix.BTRFS_SUPER_MAGIC:
+		return plan{driver: "btrfs"}, nil
+	}
+	size, err := g.fileSize(found)
+	if err != nil {
+		return plan{}, err
+	}
+	if size < smallestFile {
+		return plan{driver: "dir", why: fmt.Errorf("%d MiB are too few for a file system of its own", found.free>>20)}, nil
+	}
+	for _, command := range g.fileCommands() {
+		if _, err := exec.LookPath(command[0]); err != nil {
+			return plan{driver: "dir", why: err}, nil
+		}
+	}
+	return plan{driver: "btrfs", file: size}, nil
+}
+
+// fileSize is how large the file for a file system may become. It can't outgrow a
+// ground that is a file system of the unit's own; of the machine's it takes three
+// quarters of what is free at most, as the shared pool does.
+func (g ground) fileSize(found space) (int64, error) {
+	free := found.free
+	var former unix.Stat_t
+	if err := unix.Lstat(g.file(), &former); err == nil {
+		free += former.Blocks * 512 // the unit of st_blocks, whatever the file system
+	} else if ignoreNoFile(err) != nil {
+		return 0, storageTrouble(g.folder, err)
+	}
+	shared, err := sameFileSystem(g.folder, "/")
+	if shared {
+		return free / 4 * 3, err
+	}
+	return free - free/50, err
+}
+
+// fileCommands make the file system in the file, and mount it.
+func (g ground) fileCommands() [][]string {
+	return [][]string{
+		{"mkfs.btrfs", "--quiet", "--metadata", "single", g.file()},
+		{"mount", "-t", "btrfs", "-o", "loop,discard", g.file(), g.base()},
+	}
+}
+
+// prepare makes the ground ready for a new pool and returns the pool's driver:
+// the planned one, or dir where no file system can be made. What an earlier pool
+// left goes.
 func (g ground) prepare(ctx context.Context, clones bool, why func(error)) (driver string, err error) {
 	if err := g.clear(); err != nil {
 		return "", err
 	}
-	found, err := spaceAt(g.folder)
+	plan, err := g.plan(clones)
 	if err != nil {
 		return "", err
 	}
 	if err := os.Mkdir(g.base(), 0o711); err != nil {
 		return "", storageTrouble(g.folder, err)
 	}
-	switch {
-	case !clones, found.kind == unix.TMPFS_MAGIC:
-	case found.kind == unix.BTRFS_SUPER_MAGIC:
-		return "btrfs", nil // LXD makes the subvolume
-	default:
-		err := g.makeFile(ctx, found)
-		if err == nil {
-			return "btrfs", nil
-		}
-		why(err)
-		if err := errors.Join(ignoreNoFile(mounts.Detach(g.base())), ignoreNoFile(os.Remove(g.file()))); err != nil {
-			return "", err
-		}
+	if plan.file > 0 {
+		plan.why = g.makeFile(ctx, plan.file)
+	}
+	if plan.driver == "btrfs" && plan.why == nil {
+		return plan.driver, nil // LXD makes the subvolume
+	}
+	if plan.why != nil {
+		why(plan.why)
+	}
+	if err := errors.Join(ignoreNoFile(mounts.Detach(g.base())), ignoreNoFile(os.Remove(g.file()))); err != nil {
+		return "", err
 	}
 	if err := os.Mkdir(g.source(), 0o711); err != nil {
 		return "", storageTrouble(g.folder, err)
@@ -97,19 +155,8 @@ func (g ground) prepare(ctx context.Context, clones bool, why func(error)) (driv
 }
 
 // makeFile makes a file system in a file and mounts it. The file takes the space
-// that is used, and gives back what is not any more. It can't outgrow a ground
-// that is a file system of the unit's own; of the machine's it takes three
-// quarters of what is free at most, as the shared pool does.
-func (g ground) makeFile(ctx context.Context, found space) error {
-	size := found.free - found.free/50
-	if shared, err := sameFileSystem(g.folder, "/"); err != nil {
-		return err
-	} else if shared {
-		size = found.free / 4 * 3
-	}
-	if size < smallestFile {
-		return fmt.Errorf("%d MiB are too few for a file system of its own", found.free>>20)
-	}
+// that is used, and gives back what is not any more.
+func (g ground) makeFile(ctx context.Context, size int64) error {
 	file, err := os.OpenFile(g.file(), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -117,13 +164,7 @@ func (g ground) makeFile(ctx context.Context, found space) error {
 	if err := errors.Join(file.Truncate(size), file.Close()); err != nil {
 		return err
 	}
-	for _, command := range [][]string{
-		{"mkfs.btrfs", "--quiet", "--metadata", "single", g.file()},
-		{"mount", "-t", "btrfs", "-o", "loop,discard", g.file(), g.base()},
-	} {
-		if _, err := exec.LookPath(command[0]); err != nil {
-			return err
-		}
+	for _, command := range g.fileCommands() {
 		if err := run(ctx, command); err != nil {
 			return err
 		}

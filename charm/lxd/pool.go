@@ -101,16 +101,13 @@ func (c *Cloud) fitPool(pool *api.StoragePool, count int) error {
 // whose storage is not there any more, as after a restart of the machine, is
 // removed with the dead runners on it: another one is made in its place.
 func (c *Cloud) keepPool(server server, pool api.StoragePool) (kept bool, err error) {
-	source := pool.Config["source"]
-	_, missing := os.Stat(source)
-	own := pool.Name != sharedPool
 	switch {
-	case own && errors.Is(missing, fs.ErrNotExist):
+	case lost(pool):
 	case pool.Status == api.StoragePoolStatusCreated:
 		return true, nil
-	case !own:
+	case pool.Name == sharedPool:
 		return false, runner.Trouble{
-			Advice: fmt.Sprintf("LXD can't use its storage pool %s: bring %s back, or remove the pool by lxc storage delete %s", pool.Name, source, pool.Name),
+			Advice: fmt.Sprintf("LXD can't use its storage pool %s: bring %s back, or remove the pool by lxc storage delete %s", pool.Name, pool.Config["source"], pool.Name),
 			Err:    fmt.Errorf("LXD shows it as %s", pool.Status),
 		}
 	}
@@ -119,6 +116,12 @@ func (c *Cloud) keepPool(server server, pool api.StoragePool) (kept bool, err er
 		return false, err
 	}
 	return false, c.deletePool(server, pool)
+}
+
+// lost reports whether a pool of the unit's own has no storage any more.
+func lost(pool api.StoragePool) bool {
+	_, err := os.Stat(pool.Config["source"])
+	return pool.Name != sharedPool && errors.Is(err, fs.ErrNotExist)
 }
 
 // bury removes the dead runners on a pool that was lost, and the profiles for it:
@@ -286,6 +289,12 @@ func (c *Cloud) newPool(server server, count int) (api.StoragePoolsPost, error) 
 	request.Driver, err = c.ground().prepare(server.ctx, slices.Contains(supported, "btrfs"), func(err error) {
 		c.log.WithError(err).Info("the storage holds plain folders, without clones and bounds: no file system could be made on it")
 	})
+	if err != nil || request.Driver != "dir" {
+		return request, err
+	}
+	// No file system may have been made after all, and copies need more than clones.
+	made := &api.StoragePool{Name: request.Name, Driver: request.Driver, Config: request.Config}
+	_, err = c.checkSpace(server, count, made)
 	return request, err
 }
 

@@ -80,14 +80,18 @@ func (c *Cloud) checkStorage(server server, count int, pool *api.StoragePool) (w
 	return []string{missing + ": jobs that fill their disks will find no space"}, nil
 }
 
-// clones reports whether the driver of a pool, or the one that it would get, makes
-// runners as clones of the image.
+// clones reports whether the driver of a pool makes runners as clones of the
+// image; of one that is not there, or was lost, the driver that it would get.
 func (c *Cloud) clones(server server, pool *api.StoragePool) (bool, error) {
-	if pool != nil {
+	if pool != nil && !lost(*pool) {
 		return pool.Driver != "dir", nil
 	}
 	supported, err := supportedDrivers(server)
-	return slices.Contains(supported, "btrfs"), err
+	if err != nil {
+		return false, err
+	}
+	plan, err := c.ground().plan(slices.Contains(supported, "btrfs"))
+	return plan.driver != "dir", err
 }
 
 // disks begins a sentence on what so many runners need.

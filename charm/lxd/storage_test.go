@@ -131,7 +131,7 @@ func TestStorageThatIsTooSmall(t *testing.T) {
 			cloud, server, _ := emulatedCloud(t, test.change)
 			var pool *api.StoragePool
 			if test.driver != "" {
-				pool = &api.StoragePool{Driver: test.driver}
+				pool = &api.StoragePool{Driver: test.driver, Config: map[string]string{"source": dir}}
 			}
 			warnings, err := cloud.checkSpace(server, 3, pool)
 			if got := fmt.Sprint(err); (err != nil) != (test.refused != "") || !strings.Contains(got, test.refused) {

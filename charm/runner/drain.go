@@ -27,7 +27,7 @@ func (m *Manager) Drain(ctx context.Context, want Want) (left []string, err erro
 			return left, err
 		}
 		if m.cfg.Progress != nil {
-			m.cfg.Progress(fmt.Sprintf("waiting for %d runners to end; the action flush-runners with mode=flush-busy ends their jobs", len(left)))
+			m.cfg.Progress(fmt.Sprintf("waiting for %s to end; the action flush-runners with mode=flush-busy ends all jobs: it starts when this hook ends, within %.0f minutes", number(len(left)), m.cfg.Limits.Drain.Minutes()))
 		}
 		if look.pause(waiting, drainLook*m.cfg.Limits.Poll) != nil {
 			return left, err

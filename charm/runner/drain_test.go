@@ -1,6 +1,7 @@
 package runner_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -36,6 +37,9 @@ func TestDrainLeavesALongJob(t *testing.T) {
 		}
 		if took := time.Since(began); took < 4*time.Minute || took > 7*time.Minute {
 			f.Errorf("Drain gave up after %v", took)
+		}
+		if !strings.HasPrefix(f.told, "waiting for 1 runner to end; ") || !strings.HasSuffix(f.told, ", within 5 minutes") {
+			f.Errorf("said while waiting: %q", f.told)
 		}
 		if running := f.expectRunning(1); len(running) == 1 && running[0] != busy {
 			f.Errorf("%v runs, want %s", running, busy)

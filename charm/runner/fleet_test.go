@@ -34,6 +34,7 @@ type fleet struct {
 	memory  runner.Memory
 	journal *journal
 	want    runner.Want
+	told    string // the last of what was said of progress
 	// create stands in for the cloud's Create, where it is set.
 	create func(ctx context.Context, template runner.Template, birth runner.Birth) error
 }
@@ -79,11 +80,12 @@ func (f *fleet) restart() {
 		Application: func(context.Context, runner.Scope) (runner.Application, error) {
 			return runner.Application{Version: "2.330.0"}, nil
 		},
-		LogDir: func(name string) string { return "/logs/" + name },
-		Limits: limits,
-		Memory: f.memory,
-		Save:   func(m runner.Memory) error { f.memory = m; return nil },
-		Log:    logrus.NewEntry(log),
+		LogDir:   func(name string) string { return "/logs/" + name },
+		Limits:   limits,
+		Progress: func(text string) { f.told = text },
+		Memory:   f.memory,
+		Save:     func(m runner.Memory) error { f.memory = m; return nil },
+		Log:      logrus.NewEntry(log),
 	})
 }
 

@@ -230,7 +230,7 @@ func (f *flush) awaitPreJobs(ctx context.Context) error {
 			return nil
 		}
 		if f.cfg.Progress != nil {
-			f.cfg.Progress(fmt.Sprintf("waiting for the pre-job scripts of %d runners", len(before)))
+			f.cfg.Progress(fmt.Sprintf("waiting for the pre-job scripts of %s", number(len(before))))
 		}
 		var waits errgroup.Group
 		for _, name := range before {

@@ -193,7 +193,15 @@ func crowd(names []string) (who, all string) {
 	if len(names) == 1 {
 		return names[0], ""
 	}
-	return fmt.Sprintf("%d runners", len(names)), ": " + list(slices.Sorted(slices.Values(names)))
+	return number(len(names)), ": " + list(slices.Sorted(slices.Values(names)))
+}
+
+// number is how many runners, in words of a sentence.
+func number(count int) string {
+	if count == 1 {
+		return "1 runner"
+	}
+	return fmt.Sprintf("%d runners", count)
 }
 
 // list lists what is not too much for a line.
