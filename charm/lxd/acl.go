@@ -1,12 +1,14 @@
 package lxd
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/canonical/lxd/shared/api"
 
@@ -65,12 +67,71 @@ func (c *Cloud) ensureACL(server server, b borders) error {
 	if slices.Equal(current.Egress, wanted) && len(current.Ingress) == 0 {
 		return nil
 	}
-	c.log.WithField("acl", name).Info("the network ACL is not what addresses and denylist ask for: writing it anew")
+	c.log.WithField("acl", name).Info("the network ACL is not what addresses and denylist ask for: " + rewriting(*current, wanted))
 	change := api.NetworkACLPut{Description: current.Description, Config: current.Config, Egress: wanted, Ingress: []api.NetworkACLRule{}}
 	if err := server.change(http.MethodPut, apiPath("network-acls", name), change, etag); err != nil {
 		return cannot(err, "change the network ACL %s", name)
 	}
 	return c.readBackACL(server, wanted)
+}
+
+// rewriting says what writing the rules anew changes. An address of the machine
+// that came or went and a rule that somebody else wrote look the same to the
+// charm; a person knows them by where they lead.
+func rewriting(current api.NetworkACL, wanted []api.NetworkACLRule) string {
+	before, after := wordRules("", current.Egress), wordRules("", wanted)
+	before = append(before, wordRules("ingress ", current.Ingress)...)
+	in := func(words []string) func(string) bool {
+		return func(word string) bool { return slices.Contains(words, word) }
+	}
+	added, removed := slices.DeleteFunc(slices.Clone(after), in(before)), slices.DeleteFunc(before, in(after))
+	var parts []string
+	if len(added) > 0 {
+		parts = append(parts, "adding "+firstOf(added))
+	}
+	if len(removed) > 0 {
+		parts = append(parts, "removing "+firstOf(removed))
+	}
+	if len(parts) == 0 {
+		return "writing the same rules in their order"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// wordRules says each rule in words, once for each of its destinations. What a
+// rule of the charm's has every time is not said.
+func wordRules(direction string, rules []api.NetworkACLRule) []string {
+	var words []string
+	for _, rule := range rules {
+		var more []string
+		for _, part := range []struct{ label, value string }{
+			{"from ", rule.Source}, {"", rule.Protocol}, {"source port ", rule.SourcePort}, {"port ", rule.DestinationPort},
+		} {
+			if part.value != "" {
+				more = append(more, part.label+part.value)
+			}
+		}
+		if rule.State != "enabled" {
+			more = append(more, rule.State)
+		}
+		action := rule.Action + " "
+		if rule.Action == "reject" {
+			action = ""
+		}
+		for destination := range strings.SplitSeq(cmp.Or(rule.Destination, "everywhere"), ",") {
+			words = append(words, strings.Join(append([]string{direction + action + destination}, more...), " "))
+		}
+	}
+	return words
+}
+
+// firstOf lists what is not too much for a line of the log.
+func firstOf(words []string) string {
+	const shown = 5
+	if len(words) > shown {
+		return fmt.Sprintf("%s and %d more", strings.Join(words[:shown], ", "), len(words)-shown)
+	}
+	return strings.Join(words, ", ")
 }
 
 func (c *Cloud) readBackACL(server server, wanted []api.NetworkACLRule) error {
