@@ -50,8 +50,9 @@ func (c *Charm) checkRunners(ctx context.Context) error {
 		}
 		defer fleet.Close()
 		report, err := fleet.Manager.Check(ctx, s.wanted.Scope)
+		looked := err == nil || len(report.Online)+len(report.Offline)+len(report.Unknown)+len(report.Foreign) > 0
 		err = errors.Join(err, s.lookAtFormer(ctx, fleet))
-		results := s.reportResults(report)
+		results := s.reportResults(report, looked)
 		warn(results, s.warnings())
 		return errors.Join(err, s.Operator.SetActionResults(ctx, results))
 	})
@@ -67,8 +68,7 @@ func (c *Charm) reconcileRunners(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		results := s.reportResults(done.View.Report())
-		results["delta.virtual-machines"] = strconv.Itoa(done.Delta)
+		results := s.reconcileResults(done.Result)
 		warn(results, append(s.warnings(), done.Warnings...))
 		return errors.Join(done.trouble, s.Operator.SetActionResults(ctx, results))
 	})
@@ -106,8 +106,7 @@ func (s *session) flush(ctx context.Context, mode runner.FlushMode) error {
 		want.Count = max(0, want.Count-len(s.former.Names()))
 		result, err = fleet.Manager.Reconcile(ctx, want, false)
 	}
-	results := s.reportResults(result.View.Report())
-	results["delta.virtual-machines"] = strconv.Itoa(result.Delta)
+	results := s.reconcileResults(result)
 	results["flushed"] = strconv.Itoa(flushed.Flushed + flushedFormer)
 	results["skipped-busy"] = strings.Join(flushed.SkippedBusy, ", ")
 	results["failed"] = strings.Join(flushed.Failed, ", ")
@@ -123,15 +122,28 @@ func (s *session) flush(ctx context.Context, mode runner.FlushMode) error {
 	return errors.Join(flushErr, s.Operator.SetActionResults(ctx, results), s.showOutcome(ctx, result, err))
 }
 
-// reportResults are the results that every action on runners has.
-func (s *session) reportResults(report runner.Report) map[string]string {
-	results := map[string]string{
-		"online":       strconv.Itoa(len(report.Online)),
-		"busy":         strconv.Itoa(len(report.Busy)),
-		"offline":      strconv.Itoa(len(report.Offline)),
-		"unknown":      strconv.Itoa(len(report.Unknown)),
-		"runners":      strings.Join(report.Online, ", "),
-		"busy-runners": strings.Join(report.Busy, ", "),
+// reconcileResults are the results of an action that ends with a reconcile.
+func (s *session) reconcileResults(result runner.Result) map[string]string {
+	looked := !result.View.Now.IsZero()
+	results := s.reportResults(result.View.Report(), looked)
+	if looked {
+		results["delta.virtual-machines"] = strconv.Itoa(result.Delta)
+	}
+	return results
+}
+
+// reportResults are the results that every action on runners has. Where nobody
+// could look at the runners there are no counts: zeros would say that there are
+// no runners.
+func (s *session) reportResults(report runner.Report, looked bool) map[string]string {
+	results := map[string]string{}
+	if looked {
+		results["online"] = strconv.Itoa(len(report.Online))
+		results["busy"] = strconv.Itoa(len(report.Busy))
+		results["offline"] = strconv.Itoa(len(report.Offline))
+		results["unknown"] = strconv.Itoa(len(report.Unknown))
+		results["runners"] = strings.Join(report.Online, ", ")
+		results["busy-runners"] = strings.Join(report.Busy, ", ")
 	}
 	if len(report.Foreign) > 0 {
 		results["foreign-instances"] = strings.Join(report.Foreign, ", ")

@@ -176,6 +176,30 @@ func TestMendedConfigurationIsTriedAtOnce(t *testing.T) {
 	s.expectStatus(juju.Active, "2 runners: 2 idle")
 }
 
+// Zeros would say that there are no runners.
+func TestNoCountsWithoutALook(t *testing.T) {
+	s := newStage(t)
+	s.hook("config-changed")
+	s.cloud.AddFault(slowcloud.Fault{Method: "List", Err: fmt.Errorf("cannot dial: %w", runner.ErrUnreachable)})
+	s.params = map[string]any{"mode": "flush-idle"}
+	for _, action := range []string{"check-runners", "reconcile-runners", "flush-runners"} {
+		s.action(action)
+		if s.failure == "" {
+			t.Errorf("%s does not fail", action)
+		}
+		for _, count := range []string{"online", "busy", "offline", "unknown", "runners", "delta.virtual-machines"} {
+			if value, found := s.results[count]; found {
+				t.Errorf("%s says %s=%q", action, count, value)
+			}
+		}
+	}
+	s.cloud.ClearFaults()
+	s.action("check-runners")
+	if s.results["online"] == "" {
+		t.Errorf("with the cloud back, check-runners says %v", s.results)
+	}
+}
+
 func TestUnknownHookIsAnError(t *testing.T) {
 	s := newStage(t)
 	if err := s.call(juju.KindHook, "leader-elected"); err == nil {

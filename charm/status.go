@@ -137,14 +137,19 @@ func steady(result runner.Result) appearance {
 	return appearance{juju.Active, message}
 }
 
-// oneLine makes a status message of joined errors.
+// oneLine makes a status message of joined errors. What could not be reached is
+// said once, whatever was wanted of it.
 func oneLine(text string) string {
 	lines := strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' })
 	seen := map[string]bool{}
 	var kept []string
 	for _, line := range lines {
-		if !seen[line] {
-			seen[line] = true
+		cause := line
+		if at := strings.LastIndex(line, ": dial "); at >= 0 {
+			cause = line[at:]
+		}
+		if !seen[cause] {
+			seen[cause] = true
 			kept = append(kept, line)
 		}
 	}

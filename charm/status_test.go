@@ -61,6 +61,12 @@ func TestStatusOf(t *testing.T) {
 			appearance{juju.Waiting, "disk full: backing off; next try after 12:00:00 UTC"}},
 		{"many at once", crewOf(0), errors.Join(errors.New("a"), errors.New("a"), errors.New("b")),
 			appearance{juju.Waiting, "a; b"}},
+		{"nobody at the socket", crewOf(0), errors.Join(
+			errors.New(`cannot list networks: Get "/1.0/networks": dial unix /lxd/unix.socket: no such file`),
+			errors.New(`cannot list instances: Get "/1.0/instances": dial unix /lxd/unix.socket: no such file`),
+			errors.New(`cannot list runners: Get "/runners": dial tcp 192.0.2.1:443: connection refused`)),
+			appearance{juju.Waiting, `cannot list networks: Get "/1.0/networks": dial unix /lxd/unix.socket: no such file; ` +
+				`cannot list runners: Get "/runners": dial tcp 192.0.2.1:443: connection refused`}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
