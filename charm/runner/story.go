@@ -108,7 +108,11 @@ func (d deed) fate() fate {
 	case d.err == nil:
 		return fate{do: d.step.Do, reason: d.step.Reason}
 	case errors.Is(d.err, ErrBusy):
-		return fate{busy: true}
+		f := fate{busy: true}
+		if d.step.Do == DoDeregister {
+			f.do = DoDeregister // there is no runner to be left alone
+		}
+		return f
 	}
 	// With its own name in it each error would be another.
 	return fate{do: d.step.Do, failed: strings.ReplaceAll(d.err.Error(), d.name, "…")}
@@ -140,6 +144,8 @@ func (r *reconcile) reportFate(f fate, deeds []deed) {
 	who, all := crowd(names)
 	_, done := f.do.words()
 	switch {
+	case f.busy && f.do == DoDeregister:
+		r.cfg.Log.Infof("left the registration of %s: its machine is gone, GitHub still counts it busy%s", who, all)
 	case f.busy:
 		r.cfg.Log.Infof("left %s alone (busy)%s", who, all)
 	case f.failed != "":

@@ -116,6 +116,10 @@ func (r Runners) String() string {
 		what = fmt.Sprintf("left, %d of them busy", len(r.Busy))
 	default:
 		what = fmt.Sprintf("left, %d of them busy, %d unknown", len(r.Busy), len(r.Unknown))
+		if len(r.Busy) == 0 {
+			// None is known to be busy, which is not that none is.
+			what = fmt.Sprintf("left, %d unknown", len(r.Unknown))
+		}
 	}
 	if count == 1 {
 		return "1 runner of the previous charm is " + what

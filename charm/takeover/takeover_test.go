@@ -312,7 +312,7 @@ func TestWords(t *testing.T) {
 		"1 runner of the previous charm is still busy":                        {Busy: []string{"a"}},
 		"2 runners of the previous charm are still busy":                      {Busy: []string{"a", "b"}},
 		"2 runners of the previous charm are left, 1 of them busy":            {Free: []string{"a"}, Busy: []string{"b"}},
-		"1 runner of the previous charm is left, 0 of them busy, 1 unknown":   {Unknown: []string{"a"}},
+		"1 runner of the previous charm is left, 1 unknown":                   {Unknown: []string{"a"}},
 		"3 runners of the previous charm are left, 1 of them busy, 1 unknown": {Free: []string{"a"}, Busy: []string{"b"}, Unknown: []string{"c"}},
 	} {
 		if got := runners.String(); got != want {
