@@ -79,7 +79,11 @@ func (r *reader) proxy(option string, value secret.Text) secret.Text {
 	if value.IsZero() || isProxy(value.Reveal()) {
 		return value
 	}
-	r.reject(Problem{Option: option, Value: quoteURL(value.Reveal()), Fault: "is not valid", Right: "give an http or https URL with a host, such as http://proxy.example.com:3128"})
+	problem := Problem{Option: option, Value: quoteURL(value.Reveal()), Fault: "is not valid", Right: "give an http or https URL with a host, such as http://proxy.example.com:3128"}
+	if problem.Value == "" {
+		problem.Right += "; it is not shown because it may hold a password: check the port too, and that @, :, / and % in user and password are written as %40, %3A, %2F and %25"
+	}
+	r.reject(problem)
 	return secret.Text{}
 }
 
@@ -161,7 +165,7 @@ const rightDenylist = "give addresses and networks separated by commas, such as 
 func (r *reader) denylist() []netip.Prefix {
 	var prefixes []netip.Prefix
 	var bad []string
-	right := rightDenylist
+	var right string
 	for entry := range strings.SplitSeq(r.text(optionDenylist), ",") {
 		entry = strings.TrimSpace(entry)
 		if entry == "" {
@@ -170,13 +174,16 @@ func (r *reader) denylist() []netip.Prefix {
 		prefix, ok := parseNetwork(entry)
 		switch {
 		case !ok:
-			bad = append(bad, entry)
+			bad, right = append(bad, entry), rightDenylist
 		case prefix != prefix.Masked():
 			bad = append(bad, entry)
 			right = fmt.Sprintf("give %s for the network or %s for the one address", prefix.Masked(), prefix.Addr())
 		case !slices.Contains(prefixes, prefix):
 			prefixes = append(prefixes, prefix)
 		}
+	}
+	if len(bad) > 1 {
+		right = rightDenylist // what is right for one of them is not for the others
 	}
 	if len(bad) > 0 {
 		r.reject(Problem{Option: optionDenylist, Value: quoteAll(bad), Fault: notValid(bad), Right: right})

@@ -249,6 +249,8 @@ var badValues = []struct {
 	{"lxd-instance-type", "vm", `lxd-instance-type "vm" is not valid: give virtual-machine or container`},
 	{"runner-storage", "disk", `runner-storage "disk" is not valid: give juju-storage or memory`},
 	{"denylist", "10.0.0.5/8", `denylist "10.0.0.5/8" is not valid: give 10.0.0.0/8 for the network or 10.0.0.5 for the one address`},
+	{"denylist", "10.0.0.5/8, 192.168.0.1/16", `denylist "10.0.0.5/8", "192.168.0.1/16" are not valid: give addresses and networks`},
+	{"denylist", "10.0.0.5/8, example.com", `denylist "10.0.0.5/8", "example.com" are not valid: give addresses and networks`},
 	{"denylist", "10.0.0.0/33, example.com", `denylist "10.0.0.0/33", "example.com" are not valid: give addresses and networks`},
 	{"denylist", "10.0.0.0/255.0.255.0", `is not valid`},
 	{"denylist", "fe80::1%eth0", `is not valid`},
@@ -309,7 +311,7 @@ func TestBadSurroundings(t *testing.T) {
 		want   string
 	}{
 		{"proxy without scheme", func(s *Source) { s.Proxies.HTTP = secret.New("proxy:3128") }, `juju-http-proxy of the model "proxy:3128" is not valid: give an http or https URL`},
-		{"proxy with a password", func(s *Source) { s.Proxies.HTTPS = secret.New("socks://user:hunter2@proxy") }, `juju-https-proxy of the model is not valid`},
+		{"proxy with a password", func(s *Source) { s.Proxies.HTTPS = secret.New("socks://user:hunter2@proxy") }, `juju-https-proxy of the model is not valid: give an http or https URL with a host, such as http://proxy.example.com:3128; it is not shown because it may hold a password: check the port too`},
 		{"proxy with a quote in its host", func(s *Source) { s.Proxies.HTTP = secret.New("http://a'b:3128") }, `juju-http-proxy of the model "http://a'b:3128" is not valid`},
 		{"proxy with a fragment", func(s *Source) { s.Proxies.HTTP = secret.New("http://proxy/#x") }, `juju-http-proxy of the model "http://proxy/#x" is not valid`},
 		{"no-proxy with quotes", func(s *Source) {
