@@ -153,6 +153,9 @@ func oneName(args []string) (string, error) {
 	if len(args) != 1 {
 		return "", usagef("one instance is to be named, not %d", len(args))
 	}
+	if strings.HasPrefix(args[0], "-") {
+		return "", usagef("%q is no instance's name, and there are no options", args[0])
+	}
 	return args[0], nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -111,6 +112,15 @@ func TestCloudEdits(t *testing.T) {
 	}
 	c.run("edit-profile")
 	c.run("edit-network")
+}
+
+// What looks like an option must not become an instance.
+func TestCloudRefusesOptionsForNames(t *testing.T) {
+	c := newCloudLab(t)
+	var usage usageError
+	if _, err := c.try("add-foreign", "--help"); !errors.As(err, &usage) {
+		t.Errorf("add-foreign --help: %v, want a mistake in the command line", err)
+	}
 }
 
 func TestCloudFaults(t *testing.T) {

@@ -2,6 +2,7 @@ package github
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -91,7 +92,7 @@ func (f Fault) check() error {
 	}
 	problem, known := kinds[f.Kind]
 	if !known {
-		return fmt.Errorf("there is no kind %q", f.Kind)
+		return fmt.Errorf("there is no kind %q: it is one of %s", f.Kind, strings.Join(slices.Sorted(maps.Keys(kinds)), ", "))
 	}
 	if problem != nil {
 		return fmt.Errorf("kind %s needs %w", f.Kind, problem)

@@ -65,6 +65,9 @@ func TestBadFaults(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	if _, err := s.AddFault(github.Fault{Kind: "meteor"}); err == nil || !strings.Contains(err.Error(), "body, delay, down, ") {
+		t.Errorf("an unknown kind says %v, want the kinds that there are", err)
+	}
 	if len(s.Faults()) != 0 {
 		t.Error("a bad fault is in force")
 	}
