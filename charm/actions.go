@@ -13,7 +13,7 @@ import (
 
 // usable returns why an action can't be done, if there is no state to work with.
 func (s *session) usable() error {
-	if s.past.Stopping {
+	if s.Past.Stopping {
 		return errors.New("the unit is being removed")
 	}
 	if !s.inForce {
@@ -63,7 +63,7 @@ func (c *Charm) reconcileRunners(ctx context.Context) error {
 		if err := s.usable(); err != nil {
 			return err
 		}
-		s.past.Setbacks = nil // the operator asks for a try now
+		s.Past.Setbacks = nil // the operator asks for a try now
 		done, err := s.reconcile(ctx)
 		if err != nil {
 			return err
@@ -102,7 +102,7 @@ func (s *session) flush(ctx context.Context, mode runner.FlushMode) error {
 	flushedFormer, err := s.flushFormer(ctx, fleet, mode, flushErr == nil)
 	var result runner.Result
 	if err == nil {
-		want := s.want()
+		want := s.Want(s.wanted)
 		want.Count = max(0, want.Count-len(s.former.Names()))
 		result, err = fleet.Manager.Reconcile(ctx, want, false)
 	}

@@ -8,11 +8,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github-runner/charm/juju"
-	"github-runner/charm/runner"
-	"github-runner/charm/secret"
-	"github-runner/charm/state"
-	"github-runner/charm/takeover"
-	"github-runner/charm/unitdir"
+	"github-runner/charm/unit"
 )
 
 // LockWait is how long a hook waits for the unit's lock.
@@ -46,64 +42,6 @@ type Operator interface {
 	FailAction(ctx context.Context, message string) error
 }
 
-// Host is the machine that runners live on, where the charm must install
-// something there first.
-type Host interface {
-	// Install installs what is missing, at any time and from any hook. It is
-	// quick where nothing is.
-	Install(ctx context.Context, progress func(text string)) error
-	// Installed reports whether runners can ever have been made here.
-	Installed() bool
-}
-
-// Former are the runners and the leftovers of another charm that the unit was
-// refreshed from. Their names are in what they return, for a person.
-type Former interface {
-	// Look finds its runners that are still there.
-	Look(ctx context.Context) (takeover.Runners, error)
-	// Release lets go of at most so many free ones, removes those that have
-	// ended, and returns who is left.
-	Release(ctx context.Context, most int) (takeover.Runners, error)
-	// RemoveAll removes all of them, busy or not, and returns whose
-	// registration GitHub still holds.
-	RemoveAll(ctx context.Context) (removed int, left []string, err error)
-	// Tidy removes what they do not need, and in the end the rest.
-	Tidy(ctx context.Context) error
-}
-
-// Fleet is everything that one state of the charm works with.
-type Fleet struct {
-	Manager *runner.Manager
-	// Host is nil where nothing is to be installed.
-	Host Host
-	// Former is nil where nothing of another charm's is left.
-	Former Former
-	// Version is the version of the runner application as far as this fleet
-	// had to find out; else empty. Juju's status shows it.
-	Version func() string
-	// Close lets go of connections.
-	Close func()
-}
-
-// Materials are what a fleet is built from besides the state.
-type Materials struct {
-	Dir *unitdir.Dir
-	// Storage is where Juju attached the unit's storage; empty without one.
-	Storage string
-	// FormerTokens are the tokens that were valid where runners may still be
-	// registered.
-	FormerTokens map[runner.Scope]secret.Text
-	Memory       runner.Memory
-	Save         func(runner.Memory) error
-	// FormerCharm is what is known of the charm that the unit was refreshed
-	// from, in the folder CharmDir.
-	FormerCharm     takeover.Memory
-	SaveFormerCharm func(takeover.Memory) error
-	CharmDir        string
-	Progress        func(text string)
-	Log             *logrus.Entry
-}
-
 // Charm answers Juju's calls.
 type Charm struct {
 	// Context is what Juju's environment says of this call.
@@ -115,9 +53,8 @@ type Charm struct {
 	// Root is a prefix of /var and /etc, for tests.
 	Root string
 	// Build is the version of this binary.
-	Build string
-	// Assemble builds the fleet for a state, without touching the world.
-	Assemble func(state.CharmState, Materials) (Fleet, error)
+	Build    string
+	Assemble unit.Assemble
 	Log      *logrus.Entry
 }
 

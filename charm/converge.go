@@ -10,6 +10,7 @@ import (
 
 	"github-runner/charm/juju"
 	"github-runner/charm/runner"
+	"github-runner/charm/unit"
 	"github-runner/charm/unitdir"
 )
 
@@ -45,7 +46,7 @@ func (c *Charm) with(ctx context.Context, f func(*session) error) error {
 	if err != nil {
 		return err
 	}
-	defer s.unlock()
+	defer s.Release()
 	return f(s)
 }
 
@@ -63,7 +64,7 @@ func (s *session) reconcile(ctx context.Context) (outcome, error) {
 	if !s.inForce {
 		return outcome{trouble: s.problems}, s.show(ctx, blockedBy(s.problems))
 	}
-	if s.past.Stopping {
+	if s.Past.Stopping {
 		return outcome{}, s.show(ctx, appearance{juju.Maintenance, "the unit is being removed"})
 	}
 	result, err := s.manage(ctx)
@@ -86,11 +87,11 @@ func (s *session) showOutcome(ctx context.Context, result runner.Result, err err
 	}
 	look := statusOf(result, err)
 	notes := append(slices.Clone(s.wanted.Warnings), result.Warnings...)
-	if s.detaching {
-		notes = append([]string{"storage " + s.past.Detaching + " is being detached"}, notes...)
+	if s.Detaching(s.wanted) {
+		notes = append([]string{"storage " + s.Past.Detaching + " is being detached"}, notes...)
 	}
-	if s.unwritten != nil {
-		notes = append([]string{s.unwritten.Error()}, notes...)
+	if s.Unwritten != nil {
+		notes = append([]string{s.Unwritten.Error()}, notes...)
 	}
 	if left := s.former.String(); left != "" {
 		notes = append([]string{"taking over: " + left}, notes...)
@@ -110,14 +111,14 @@ func (s *session) manage(ctx context.Context) (runner.Result, error) {
 		return runner.Result{}, err
 	}
 	result, err := s.keepRunners(ctx, fleet)
-	if err == nil && s.want().Count > 0 {
+	if err == nil && s.Want(s.wanted).Count > 0 {
 		// The cloud makes none on the one storage while one is on the other.
 		s.leftStorage()
 	}
 	for _, warning := range result.Warnings {
 		s.Log.Warn(warning)
 	}
-	if pruned := s.dir.PruneLogs(time.Now().Add(-unitdir.LogRetention)); pruned != nil {
+	if pruned := s.Dir.PruneLogs(time.Now().Add(-unitdir.LogRetention)); pruned != nil {
 		s.Log.WithError(pruned).Warn("old logs stay")
 	}
 	s.showVersion(ctx, fleet)
@@ -127,7 +128,7 @@ func (s *session) manage(ctx context.Context) (runner.Result, error) {
 // appliedFleet puts the configuration into effect and builds what it works with.
 // A disk that is full must not keep dead runners on it, so that a state that
 // can't be written down is said and used all the same.
-func (s *session) appliedFleet(ctx context.Context) (Fleet, error) {
+func (s *session) appliedFleet(ctx context.Context) (unit.Fleet, error) {
 	if err := s.apply(); err != nil {
 		s.Log.WithError(err).Warn("the configuration is in effect, but could not be written down")
 	}
@@ -136,7 +137,7 @@ func (s *session) appliedFleet(ctx context.Context) (Fleet, error) {
 
 // installHost installs what the machine lacks, from whichever hook finds it
 // lacking.
-func (s *session) installHost(ctx context.Context, fleet Fleet) error {
+func (s *session) installHost(ctx context.Context, fleet unit.Fleet) error {
 	if fleet.Host == nil {
 		return nil
 	}
@@ -144,7 +145,7 @@ func (s *session) installHost(ctx context.Context, fleet Fleet) error {
 }
 
 // showVersion tells Juju the version of the runner application.
-func (s *session) showVersion(ctx context.Context, fleet Fleet) {
+func (s *session) showVersion(ctx context.Context, fleet unit.Fleet) {
 	version := fleet.Version()
 	if version == "" {
 		return
@@ -162,14 +163,14 @@ func (c *Charm) stop(ctx context.Context) error {
 		if err := s.retire(ctx); err != nil {
 			return err
 		}
-		return s.dir.Remove()
+		return s.Dir.Remove()
 	})
 }
 
 // markStopping keeps all later calls from making anything.
 func (s *session) markStopping() {
-	s.past.Stopping = true
-	if err := s.dir.WriteState(s.past); err != nil {
+	s.Past.Stopping = true
+	if err := s.Dir.WriteState(s.Past); err != nil {
 		s.Log.WithError(err).Warn("that the unit stops could not be written down")
 	}
 }

@@ -3,13 +3,11 @@ package charm
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
 	"github-runner/charm/runner"
-	"github-runner/charm/takeover"
+	"github-runner/charm/unit"
 )
 
 // takeoverTime is how long one hook goes on to replace runners of another charm,
@@ -20,10 +18,10 @@ const takeoverTime = 10 * time.Minute
 // that one left is looked for anew.
 func (c *Charm) refreshed(ctx context.Context) error {
 	return c.with(ctx, func(s *session) error {
-		if s.formerCharm().Done {
-			s.past.FormerCharm = nil
+		if s.FormerCharm(s.Context.CharmDir).Done {
+			s.Past.FormerCharm = nil
 			// Now, because a bad configuration may put the rest off.
-			if err := s.dir.WriteState(s.past); err != nil {
+			if err := s.Dir.WriteState(s.Past); err != nil {
 				s.Log.WithError(err).Warn("that the previous charm may have left something could not be written down")
 			}
 		}
@@ -32,28 +30,10 @@ func (c *Charm) refreshed(ctx context.Context) error {
 	})
 }
 
-// formerCharm is what is known of the charm that the unit was refreshed from.
-func (s *session) formerCharm() takeover.Memory {
-	memory, err := takeover.Recall(s.past.FormerCharm, s.Context.CharmDir)
-	if err != nil {
-		s.Log.WithError(err).Warn("not all is known of the previous charm")
-	}
-	return memory
-}
-
-func (s *session) saveFormerCharm(memory takeover.Memory) error {
-	encoded, err := json.Marshal(memory)
-	if err != nil {
-		return fmt.Errorf("cannot encode what is known of the previous charm: %w", err)
-	}
-	s.past.FormerCharm = encoded
-	return s.dir.WriteState(s.past)
-}
-
 // keepRunners reconciles, beside another charm's runners as long as there are any.
-func (s *session) keepRunners(ctx context.Context, fleet Fleet) (runner.Result, error) {
+func (s *session) keepRunners(ctx context.Context, fleet unit.Fleet) (runner.Result, error) {
 	if fleet.Former == nil {
-		return fleet.Manager.Reconcile(ctx, s.want(), true)
+		return fleet.Manager.Reconcile(ctx, s.Want(s.wanted), true)
 	}
 	result, err := s.replaceFormer(ctx, fleet)
 	if ctx.Err() != nil {
@@ -68,7 +48,7 @@ func (s *session) keepRunners(ctx context.Context, fleet Fleet) (runner.Result, 
 // replaceFormer replaces another charm's free runners a few at a time: one of ours
 // is online before one of them goes. Those that are busy finish, and count until
 // they have: the machine was made for so many runners and no more.
-func (s *session) replaceFormer(ctx context.Context, fleet Fleet) (runner.Result, error) {
+func (s *session) replaceFormer(ctx context.Context, fleet unit.Fleet) (runner.Result, error) {
 	began := time.Now()
 	for batch, before := 0, -1; ; {
 		left, lookErr := fleet.Former.Release(ctx, batch)
@@ -81,12 +61,12 @@ func (s *session) replaceFormer(ctx context.Context, fleet Fleet) (runner.Result
 		}
 		s.former = left
 		count := len(left.Names())
-		want := s.want()
+		want := s.Want(s.wanted)
 		extra := min(len(left.Free), max(1, want.Count/4))
 		want.Count = max(0, want.Count-count+extra)
 		result, err := fleet.Manager.Reconcile(ctx, want, true)
 		online := result.View.Count(runner.Idle, runner.Busy)
-		batch = min(len(left.Free), online+count-s.want().Count)
+		batch = min(len(left.Free), online+count-s.Want(s.wanted).Count)
 		stuck := count == before || batch <= 0
 		if stuck || lookErr != nil || ctx.Err() != nil || time.Since(began) > takeoverTime {
 			return result, cmp.Or(err, lookErr)
@@ -96,7 +76,7 @@ func (s *session) replaceFormer(ctx context.Context, fleet Fleet) (runner.Result
 }
 
 // lookAtFormer notes which of another charm's runners are there.
-func (s *session) lookAtFormer(ctx context.Context, fleet Fleet) error {
+func (s *session) lookAtFormer(ctx context.Context, fleet unit.Fleet) error {
 	if fleet.Former == nil {
 		return nil
 	}
@@ -108,7 +88,7 @@ func (s *session) lookAtFormer(ctx context.Context, fleet Fleet) error {
 // flushFormer removes another charm's runners as a flush does ours, and returns
 // how many are gone. Where ours could not be flushed, as without GitHub, it only
 // looks.
-func (s *session) flushFormer(ctx context.Context, fleet Fleet, mode runner.FlushMode, flushed bool) (int, error) {
+func (s *session) flushFormer(ctx context.Context, fleet unit.Fleet, mode runner.FlushMode, flushed bool) (int, error) {
 	if fleet.Former == nil || !flushed {
 		return 0, s.lookAtFormer(ctx, fleet)
 	}
@@ -129,7 +109,7 @@ func (s *session) flushFormer(ctx context.Context, fleet Fleet, mode runner.Flus
 }
 
 // retireFormer removes all of another charm's runners, and what they left.
-func (s *session) retireFormer(ctx context.Context, fleet Fleet) error {
+func (s *session) retireFormer(ctx context.Context, fleet unit.Fleet) error {
 	if fleet.Former == nil {
 		return nil
 	}

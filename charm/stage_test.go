@@ -16,6 +16,7 @@ import (
 	"github-runner/charm/secret"
 	"github-runner/charm/state"
 	"github-runner/charm/takeover"
+	"github-runner/charm/unit"
 	"github-runner/lab/slowcloud"
 )
 
@@ -89,11 +90,11 @@ func (s *stage) action(name string) {
 	}
 }
 
-func (s *stage) assemble(wanted state.CharmState, m Materials) (Fleet, error) {
+func (s *stage) assemble(wanted state.CharmState, m unit.Materials) (unit.Fleet, error) {
 	s.tokens, s.wanted, s.recalled = m.FormerTokens, wanted, m.FormerCharm
 	if s.known != nil {
 		if err := m.SaveFormerCharm(*s.known); err != nil {
-			return Fleet{}, err
+			return unit.Fleet{}, err
 		}
 		s.known = nil
 	}
@@ -106,7 +107,7 @@ func (s *stage) assemble(wanted state.CharmState, m Materials) (Fleet, error) {
 		LogDir:      m.Dir.LogPath,
 		Limits:      limits, Memory: m.Memory, Save: m.Save, Progress: m.Progress, Log: m.Log,
 	})
-	fleet := Fleet{Manager: manager, Host: s, Version: func() string { return "" }, Close: func() {}}
+	fleet := unit.Fleet{Manager: manager, Host: s, Version: func() string { return "" }, Close: func() {}}
 	if s.former != nil {
 		fleet.Former = s.former
 	}

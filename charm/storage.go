@@ -13,30 +13,35 @@ import (
 // storageName is the storage in metadata.yaml that runners' disks may live on.
 const storageName = "runner"
 
-// storage returns where Juju attached the unit's storage, if it did.
-func (s *session) storage(ctx context.Context) (string, error) {
+// findStorage notes where Juju has attached the unit's storage, if it has.
+func (s *session) findStorage(ctx context.Context) error {
 	ids, err := s.Model.StorageIDs(ctx, storageName)
-	if err != nil || len(ids) == 0 {
-		return "", err
+	if err != nil {
+		return err
 	}
-	s.detaching = slices.Contains(ids, s.past.Detaching) && s.onStorage()
-	return s.Model.StorageLocation(ctx, ids[0])
-}
-
-// onStorage reports whether a runner's disk may be on the storage: a runner that
-// is busy stays there when the configuration turns to another.
-func (s *session) onStorage() bool {
-	return s.wanted.Storage == state.JujuStorage || s.past.OnStorage
+	var id, location string
+	if len(ids) > 0 {
+		id = ids[0]
+		if slices.Contains(ids, s.Past.Detaching) {
+			id = s.Past.Detaching
+		}
+		if location, err = s.Model.StorageLocation(ctx, ids[0]); err != nil {
+			return err
+		}
+	}
+	s.moved = s.moved || s.Past.Storage != location || s.Past.StorageID != id
+	s.Past.Storage, s.Past.StorageID = location, id
+	return nil
 }
 
 // leftStorage notes that no runner's disk is on the storage any more, unless the
 // configuration wants them there.
 func (s *session) leftStorage() {
-	if s.wanted.Storage == state.JujuStorage || !s.past.OnStorage {
+	if s.wanted.Storage == state.JujuStorage || !s.Past.OnStorage {
 		return
 	}
-	s.past.OnStorage = false
-	if err := s.dir.WriteState(s.past); err != nil {
+	s.Past.OnStorage = false
+	if err := s.Dir.WriteState(s.Past); err != nil {
 		s.Log.WithError(err).Warn("that no runner is on the storage any more could not be written down")
 	}
 }
@@ -47,7 +52,7 @@ func (c *Charm) storageAttached(ctx context.Context) error {
 		if err := s.markDetaching(""); err != nil {
 			return err
 		}
-		if len(s.past.Applied) == 0 {
+		if len(s.Past.Applied) == 0 {
 			return nil // before install: the hooks to come will find it
 		}
 		_, err := s.reconcile(ctx)
@@ -61,7 +66,7 @@ func (c *Charm) storageAttached(ctx context.Context) error {
 // actions that were queued before it does.
 func (c *Charm) storageDetaching(ctx context.Context) error {
 	return c.with(ctx, func(s *session) error {
-		if !s.onStorage() {
+		if !s.OnStorage(s.wanted) {
 			return nil // nothing of ours is on it
 		}
 		dying, err := s.Model.Dying(ctx, s.owner.Unit)
@@ -97,7 +102,7 @@ func (s *session) drain(ctx context.Context) error {
 		return nil
 	}
 	s.progress(ctx)("removing idle runners, and waiting for busy ones, before the storage is detached")
-	left, err := fleet.Manager.Drain(ctx, s.want())
+	left, err := fleet.Manager.Drain(ctx, s.Want(s.wanted))
 	if len(left) > 0 {
 		return fmt.Errorf("cannot detach the storage while jobs run on it: Juju tries again, or end them by the action flush-runners with mode=flush-busy: %s", strings.Join(left, ", "))
 	}
@@ -106,11 +111,11 @@ func (s *session) drain(ctx context.Context) error {
 
 // markDetaching remembers which storage Juju wants back, if any.
 func (s *session) markDetaching(id string) error {
-	if s.past.Detaching == id {
+	if s.Past.Detaching == id {
 		return nil
 	}
-	s.past.Detaching = id
-	if err := s.dir.WriteState(s.past); err != nil {
+	s.Past.Detaching = id
+	if err := s.Dir.WriteState(s.Past); err != nil {
 		return fmt.Errorf("cannot remember which storage is being detached: %w", err)
 	}
 	return nil

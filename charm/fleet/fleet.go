@@ -17,6 +17,7 @@ import (
 	"github-runner/charm/runner"
 	"github-runner/charm/state"
 	"github-runner/charm/takeover"
+	"github-runner/charm/unit"
 )
 
 // Assembler is what is the same for all states.
@@ -36,7 +37,7 @@ type Assembler struct {
 }
 
 // Assemble implements charm.Charm's Assemble. It makes no call.
-func (a Assembler) Assemble(s state.CharmState, m charm.Materials) (charm.Fleet, error) {
+func (a Assembler) Assemble(s state.CharmState, m unit.Materials) (unit.Fleet, error) {
 	client := github.New(github.Options{
 		Token:     s.Token,
 		Former:    m.FormerTokens,
@@ -48,7 +49,7 @@ func (a Assembler) Assemble(s state.CharmState, m charm.Materials) (charm.Fleet,
 	})
 	cloud, err := lxd.New(a.lxdConfig(s, m))
 	if err != nil {
-		return charm.Fleet{}, err
+		return unit.Fleet{}, err
 	}
 	log := metrics.NewLog(a.Root)
 	journal := charm.Journal{Flavor: a.App, File: log, Jobs: jobs{client}, Log: m.Log}
@@ -72,7 +73,7 @@ func (a Assembler) Assemble(s state.CharmState, m charm.Materials) (charm.Fleet,
 		Progress: m.Progress,
 		Log:      m.Log,
 	})
-	return charm.Fleet{
+	return unit.Fleet{
 		Manager: manager,
 		Host:    host{cloud: cloud, log: log},
 		Former:  a.former(s, m, cloud, client, journal),
@@ -83,7 +84,7 @@ func (a Assembler) Assemble(s state.CharmState, m charm.Materials) (charm.Fleet,
 
 // former is what is left of the Python charm; nil when that was seen to be
 // nothing.
-func (a Assembler) former(s state.CharmState, m charm.Materials, cloud *lxd.Cloud, client *github.Client, journal charm.Journal) charm.Former {
+func (a Assembler) former(s state.CharmState, m unit.Materials, cloud *lxd.Cloud, client *github.Client, journal charm.Journal) unit.Former {
 	if m.FormerCharm.Done {
 		return nil
 	}
@@ -101,7 +102,7 @@ func (a Assembler) former(s state.CharmState, m charm.Materials, cloud *lxd.Clou
 	})
 }
 
-func (a Assembler) lxdConfig(s state.CharmState, m charm.Materials) lxd.Config {
+func (a Assembler) lxdConfig(s state.CharmState, m unit.Materials) lxd.Config {
 	config := lxd.Config{
 		Owner:        s.Owner,
 		ExchangeDir:  m.Dir.Path("exchange"),
@@ -154,7 +155,7 @@ type host struct {
 	log   metrics.Log
 }
 
-// Install implements charm.Host.
+// Install implements unit.Host.
 func (h host) Install(ctx context.Context, progress func(string)) error {
 	if err := h.log.WriteLogrotate(); err != nil {
 		return err
@@ -162,7 +163,7 @@ func (h host) Install(ctx context.Context, progress func(string)) error {
 	return h.cloud.Install(ctx, progress)
 }
 
-// Installed implements charm.Host.
+// Installed implements unit.Host.
 func (h host) Installed() bool {
 	return h.cloud.Installed()
 }

@@ -47,6 +47,10 @@ type State struct {
 	FormerCharm json.RawMessage `json:"former-charm,omitempty"`
 	// Stopping is set once the unit is being removed: nothing is created then.
 	Stopping bool `json:"stopping,omitempty"`
+	// Storage is where Juju has attached the unit's storage, of the id StorageID,
+	// as of the last hook; both are empty where none is attached.
+	Storage   string `json:"storage,omitempty"`
+	StorageID string `json:"storage-id,omitempty"`
 	// Detaching is the id of the storage that Juju wants back: nothing is created
 	// while the unit still has it.
 	Detaching string `json:"detaching,omitempty"`

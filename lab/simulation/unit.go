@@ -15,6 +15,7 @@ import (
 	"github-runner/charm/lxd"
 	"github-runner/charm/runner"
 	"github-runner/charm/state"
+	charmunit "github-runner/charm/unit"
 )
 
 // The unit that all lives are about.
@@ -246,7 +247,7 @@ func (u *unit) refresh() {
 }
 
 // assemble returns the assembling of a fleet whose calls are the process's.
-func (u *unit) assemble(p *process) func(state.CharmState, charm.Materials) (charm.Fleet, error) {
+func (u *unit) assemble(p *process) func(state.CharmState, charmunit.Materials) (charmunit.Fleet, error) {
 	assembler := fleet.Assembler{
 		Root: u.world.root(), App: appName, Version: "simulated",
 		Socket: u.world.lxdSocket(),
@@ -256,7 +257,7 @@ func (u *unit) assemble(p *process) func(state.CharmState, charm.Materials) (cha
 		},
 		GitHub: github.Way{Dial: p.dial(gitHubAddress), Carry: p.carry("GitHub")},
 	}
-	return func(s state.CharmState, m charm.Materials) (charm.Fleet, error) {
+	return func(s state.CharmState, m charmunit.Materials) (charmunit.Fleet, error) {
 		save := m.Save
 		m.Save = func(memory runner.Memory) error {
 			return p.effect("state.json", func() error { return save(memory) })
