@@ -172,7 +172,7 @@ func (m *Manager) see(ctx context.Context, scope Scope) (View, error) {
 
 // glance looks at the world and judges it, without a template.
 func (m *Manager) glance(ctx context.Context, scope Scope) (View, Memory, error) {
-	world, err := m.look(ctx, scope)
+	world, err := m.look(ctx, scope, nil)
 	if err != nil {
 		return View{}, Memory{}, err
 	}
@@ -283,7 +283,7 @@ func (f *flush) removeQuiet(ctx context.Context) error {
 			if r.Verdict != Finishing || r.Removable {
 				return f.remove(ctx, r)
 			}
-			deregistered, byUs := f.deregisteredAt(r.Name)
+			deregistered, byUs := f.recall(signDeregistered, r.Name)
 			if !byUs {
 				return nil
 			}
@@ -309,12 +309,6 @@ func (f *flush) removeQuiet(ctx context.Context) error {
 		case <-timer.C:
 		}
 	}
-}
-
-func (m *Manager) deregisteredAt(name string) (time.Time, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.memory.when(signDeregistered, name)
 }
 
 // removeBusy removes every runner that is left: the machine first, because

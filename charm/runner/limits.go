@@ -38,6 +38,11 @@ type Limits struct {
 	// runner without a registration, a deletion, and a registration that GitHub
 	// does not let go are warned about.
 	StuckFinishing, StuckDeleting, StuckRegistration time.Duration
+	// Grace is how long a step may go on when somebody waits for the unit.
+	Grace time.Duration
+	// Retry is after how long what could not be done is tried again, and Blind
+	// after how long a cloud that tells of nothing is looked at again, by Tend.
+	Retry, Blind time.Duration
 	// Undo bounds what is cleaned up after a cancelled step.
 	Undo time.Duration
 }
@@ -66,6 +71,9 @@ func DefaultLimits(cpus int) Limits {
 		StuckFinishing:    time.Hour,
 		StuckDeleting:     10 * time.Minute,
 		StuckRegistration: 20 * time.Minute,
+		Grace:             time.Second / 2,
+		Retry:             10 * time.Second,
+		Blind:             10 * time.Second,
 		Undo:              4 * time.Second,
 	}
 }

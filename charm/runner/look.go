@@ -8,8 +8,11 @@ import (
 
 // look asks the cloud, then GitHub: a registration is made before its instance,
 // so an instance that was seen first and is not registered then never will be.
-func (m *Manager) look(ctx context.Context, wanted Scope) (World, error) {
+//
+// What is in flight is not asked about.
+func (m *Manager) look(ctx context.Context, wanted Scope, inFlight map[string]Info) (World, error) {
 	world := World{
+		InFlight:      inFlight,
 		Now:           time.Now(),
 		Registrations: map[Scope][]Registration{},
 		Away:          map[Scope]error{},
@@ -44,9 +47,11 @@ func (m *Manager) scopes(wanted Scope, instances []Instance) []Scope {
 		}
 	}
 	add(wanted)
-	for _, scope := range m.memory.Former {
-		add(scope)
-	}
+	m.note(func() {
+		for _, scope := range m.memory.Former {
+			add(scope)
+		}
+	})
 	for _, instance := range instances {
 		if !instance.Foreign {
 			add(instance.Scope)
@@ -62,8 +67,8 @@ func (m *Manager) confirm(ctx context.Context, world *World) {
 		alive := instance.Status == StatusCreating || instance.Status == StatusRunning
 		registrations, listed := world.Registrations[instance.Scope]
 		_, shown := find(registrations, instance)
-		_, knownGone := m.memory.when(signGone, instance.Name)
-		if !alive || instance.Foreign || !listed || shown || knownGone || instance.RunnerID == 0 {
+		_, knownGone := m.recall(signGone, instance.Name)
+		if world.inFlight(instance.Name) || !alive || instance.Foreign || !listed || shown || knownGone || instance.RunnerID == 0 {
 			continue
 		}
 		registration, err := m.cfg.GitHub.Runner(ctx, instance.Scope, instance.RunnerID)

@@ -50,6 +50,7 @@ type Manager struct {
 	mu     sync.Mutex // guards memory while steps run
 	memory Memory
 	saved  Memory
+	kept   kept
 }
 
 // NewManager returns a manager; it does nothing yet.
@@ -73,6 +74,9 @@ type Result struct {
 	Warnings []string
 	// Held is the setback that creating waits for, if any.
 	Held Setback
+	// Stalled: the cloud or GitHub did not answer, or what runners need could
+	// not be made, so that nothing can be created whatever happens to runners.
+	Stalled bool
 }
 
 // Reconcile makes the runners be as wanted. With wait it returns once every new

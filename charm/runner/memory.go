@@ -85,6 +85,34 @@ func (m *Memory) forget(s sign, name string) {
 	delete(m.Seen, s.key(name))
 }
 
+// shift moves all that is remembered by how far the clock was set.
+func (m *Memory) shift(by time.Duration) {
+	for key, when := range m.Seen {
+		m.Seen[key] = when.Add(by)
+	}
+	for kind, setback := range m.Setbacks {
+		setback.Until = setback.Until.Add(by)
+		m.Setbacks[kind] = setback
+	}
+}
+
+// rewind mends what lies in the future, after a clock was set back while nobody
+// looked: an age would not run, and a brake not let go, until the clock is there
+// again.
+func (m *Memory) rewind(now time.Time) {
+	for key, when := range m.Seen {
+		if when.After(now) {
+			m.Seen[key] = now
+		}
+	}
+	for kind, setback := range m.Setbacks {
+		if latest := now.Add(maxBackOff); setback.Until.After(latest) {
+			setback.Until = latest
+			m.Setbacks[kind] = setback
+		}
+	}
+}
+
 // keepOnly forgets every sign of a name that is not among names, and that a
 // scope was away before the given time.
 func (m *Memory) keepOnly(names map[string]bool, away time.Time) {

@@ -18,6 +18,14 @@ type World struct {
 	// Unconfirmed holds why GitHub could not be asked about single instances
 	// that its list does not show, by name.
 	Unconfirmed map[string]error
+	// InFlight are the runners that a step is being done to, by name. They are
+	// not judged: what was seen of them is about to change.
+	InFlight map[string]Info
+}
+
+func (w World) inFlight(name string) bool {
+	_, found := w.InFlight[name]
+	return found
 }
 
 // View is the world, judged.
@@ -60,6 +68,7 @@ func (v View) counted() int {
 // in the template makes no runner outdated.
 func observe(world World, owner Owner, template Template, memory Memory, limits Limits) (View, Memory) {
 	memory = memory.Clone()
+	memory.rewind(world.Now)
 	for scope := range world.Away {
 		memory.set(signAway, scope.String(), world.Now)
 	}
@@ -67,11 +76,14 @@ func observe(world World, owner Owner, template Template, memory Memory, limits 
 	names := map[string]bool{}
 	for _, instance := range world.Instances {
 		names[instance.Name] = true
+		if world.inFlight(instance.Name) {
+			continue
+		}
 		view.Runners = append(view.Runners, inspect(instance, world, template, &memory, limits))
 	}
 	for _, registrations := range world.Registrations {
 		for _, registration := range registrations {
-			if names[registration.Name] || !owner.Owns(registration.Name) {
+			if names[registration.Name] || world.inFlight(registration.Name) || !owner.Owns(registration.Name) {
 				continue
 			}
 			info := alone(registration, template, &memory, world.Now, limits)
@@ -80,6 +92,12 @@ func observe(world World, owner Owner, template Template, memory Memory, limits 
 				continue
 			}
 			view.Runners = append(view.Runners, info)
+		}
+	}
+	for name, runner := range world.InFlight {
+		names[name] = true
+		if runner.Verdict != Orphan {
+			view.Runners = append(view.Runners, runner)
 		}
 	}
 	for _, runner := range view.Runners {

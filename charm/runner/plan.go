@@ -82,6 +82,7 @@ func cleanUp(view View, memory Memory, limits Limits) []Step {
 	var steps []Step
 	for _, r := range view.Runners {
 		switch {
+		case r.InFlight:
 		case r.Verdict == Dead, r.Verdict == Traces, r.Removable:
 			steps = append(steps, Step{Do: DoRemove, Runner: r, Reason: end(r, memory)})
 		case r.Verdict == Lost:
@@ -122,7 +123,7 @@ func end(r Info, memory Memory) string {
 func release(view View, want Want) []Step {
 	var steps []Step
 	candidates := expendable(view)
-	surplus := min(max(view.counted()-want.Count, 0), len(candidates))
+	surplus := min(max(view.counted()-leaving(view)-want.Count, 0), len(candidates))
 	for _, r := range candidates[:surplus] {
 		steps = append(steps, Step{Do: DoRelease, Runner: r, Reason: "too many"})
 	}
@@ -139,9 +140,21 @@ func release(view View, want Want) []Step {
 	return steps
 }
 
+// leaving is how many free runners are being let go of just now. They count
+// until GitHub has agreed: it may say that one is busy.
+func leaving(view View) int {
+	n := 0
+	for _, r := range view.Runners {
+		if r.InFlight && r.Outdated && r.Verdict.Counts() {
+			n++
+		}
+	}
+	return n
+}
+
 // inMotion is how many replacements are under way.
 func inMotion(view View) int {
-	n := 0
+	n := leaving(view)
 	for _, r := range view.Runners {
 		if r.Verdict == Starting && !r.Outdated || r.Verdict == Finishing && r.Working == WorkingNo {
 			n++
@@ -155,7 +168,7 @@ func inMotion(view View) int {
 func expendable(view View) []Info {
 	var free []Info
 	for _, r := range view.Runners {
-		if r.Verdict == Idle || r.Verdict == Starting {
+		if !r.InFlight && (r.Verdict == Idle || r.Verdict == Starting) {
 			free = append(free, r)
 		}
 	}

@@ -23,15 +23,19 @@ type reconcile struct {
 	want     Want
 	wait     bool
 	template Template
+	prepared bool // the template is one that runners can be made from
 	events   <-chan struct{}
 
 	application func(context.Context) (Application, error)
 	ready       func(context.Context) error
 	born        map[string]bool
-	tried       map[string]bool // what was done to whom in this run, done once
-	held        bool            // no more creating in this run
-	setback     map[string]bool // kinds of failures that this run has counted
-	failed      map[string]bool // failures of creating that have been noted, without names
+	tried       map[string]time.Time // when what was done to whom in this run
+	retry       time.Duration        // after how long it is done again; 0: never in this run
+	held        bool                 // no more creating in this run
+	wave        int                  // which wave of creates this is
+	setback     map[string]int       // in which wave each kind of failure was counted last
+	blamed      map[string]bool      // runners whose failed start was counted
+	failed      map[string]bool      // failures of creating that have been noted, without names
 	first       bool
 	result      Result
 	failures    []error
@@ -39,23 +43,19 @@ type reconcile struct {
 }
 
 func (m *Manager) begin(ctx context.Context, want Want, wait bool) *reconcile {
-	r := &reconcile{Manager: m, want: want, wait: wait, born: map[string]bool{}, tried: map[string]bool{}, setback: map[string]bool{}, failed: map[string]bool{}, first: true}
-	r.result.Wanted = want.Count
-	r.template = Template{Want: want}
-	// Also where none is wanted: those that are still busy stay shut off from
-	// what they may not reach.
-	template, err := m.cfg.Cloud.Prepare(ctx, want)
-	switch {
-	case err == nil:
-		r.template = template
-	case want.Count > 0:
-		r.held = true
-		r.failures = append(r.failures, err)
-	default:
-		m.cfg.Log.WithError(err).Warn("cannot look after what runners need; none is wanted")
+	r := m.newReconcile(want, wait)
+	r.prepare(ctx)
+	events, err := m.cfg.Cloud.Watch(ctx)
+	if err != nil {
+		m.cfg.Log.WithError(err).Debug("no events from the cloud: looking at it again and again instead")
 	}
-	r.template.Want = want
-	r.template.BootDeadline = cmp.Or(r.template.BootDeadline, fallbackBootDeadline)
+	r.events = events
+	return r
+}
+
+func (m *Manager) newReconcile(want Want, wait bool) *reconcile {
+	r := &reconcile{Manager: m, want: want, wait: wait, born: map[string]bool{}, tried: map[string]time.Time{}, setback: map[string]int{}, blamed: map[string]bool{}, failed: map[string]bool{}, first: true}
+	r.result.Wanted = want.Count
 	ready := sync1(func(ctx context.Context) (bool, error) {
 		return true, m.cfg.GitHub.Ready(ctx, want.Scope, want.Group)
 	})
@@ -66,12 +66,25 @@ func (m *Manager) begin(ctx context.Context, want Want, wait bool) *reconcile {
 	r.application = sync1(func(ctx context.Context) (Application, error) {
 		return m.cfg.Application(ctx, want.Scope)
 	})
-	events, err := m.cfg.Cloud.Watch(ctx)
-	if err != nil {
-		m.cfg.Log.WithError(err).Debug("no events from the cloud: looking at it again and again instead")
-	}
-	r.events = events
 	return r
+}
+
+// prepare makes what runners need. It does so where none is wanted, too: those
+// that are still busy stay shut off from what they may not reach.
+func (r *reconcile) prepare(ctx context.Context) {
+	template, err := r.cfg.Cloud.Prepare(ctx, r.want)
+	r.prepared = err == nil
+	switch {
+	case err == nil:
+		r.template = template
+	case r.want.Count > 0:
+		r.held = true
+		r.failures = append(r.failures, err)
+	default:
+		r.cfg.Log.WithError(err).Warn("cannot look after what runners need; none is wanted")
+	}
+	r.template.Want = r.want
+	r.template.BootDeadline = cmp.Or(r.template.BootDeadline, fallbackBootDeadline)
 }
 
 // run looks and acts until there is nothing to do and nothing to wait for.
@@ -98,7 +111,7 @@ func (r *reconcile) run(ctx context.Context) error {
 
 // round is one look at the world and all that follows from it at once.
 func (r *reconcile) round(ctx context.Context) ([]Step, error) {
-	world, err := r.look(ctx, r.want.Scope)
+	world, err := r.look(ctx, r.want.Scope, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -127,8 +140,9 @@ func (r *reconcile) judge(world World) {
 				r.failures = append(r.failures, fmt.Errorf("cannot trust the cloud: new runner %s reads back as made from another template (%s instead of %s)", runner.Name, runner.Hash, r.template.Hash))
 			}
 		}
-		if runner.FailedStart {
+		if runner.FailedStart && !r.blamed[runner.Name] {
 			// Now, so that this round's plan knows.
+			r.blamed[runner.Name] = true
 			r.setBack(failStart, runner.Name+" did not start", world.Now)
 		}
 		if runner.Proven && runner.Hash == r.template.Hash {
@@ -186,14 +200,19 @@ func (r *reconcile) affordable(steps []Step) []Step {
 	for _, step := range steps {
 		if step.Do == DoCreate {
 			if !r.held {
+				// A fresh name per attempt: a lost answer means "maybe created".
+				step.Runner.Name = r.cfg.Owner.NewName()
 				kept = append(kept, step)
 			}
 			continue
 		}
-		if this := try(step.Do, step.Runner.Name); !r.tried[this] {
-			r.tried[this] = true
-			kept = append(kept, step)
+		this := try(step.Do, step.Runner.Name)
+		last, before := r.tried[this]
+		if before && (r.retry == 0 || time.Since(last) < r.retry) {
+			continue
 		}
+		r.tried[this] = time.Now()
+		kept = append(kept, step)
 	}
 	return kept
 }
@@ -210,7 +229,7 @@ func (r *reconcile) pending() (time.Duration, bool) {
 	}
 	for _, runner := range r.view.Runners {
 		quiet := runner.Verdict == Finishing && runner.Working == WorkingNo
-		if !quiet || r.tried[try(DoRemove, runner.Name)] {
+		if _, before := r.tried[try(DoRemove, runner.Name)]; !quiet || before {
 			continue
 		}
 		if deregistered, ok := r.memory.when(signDeregistered, runner.Name); ok {

@@ -52,18 +52,18 @@ func (r *reconcile) carryOut(ctx context.Context, step Step) deed {
 		return deed{}
 	}
 	began := time.Now()
-	var name string
+	name := step.Runner.Name
 	var err error
 	switch step.Do {
 	case DoCreate:
-		name, err = r.create(ctx)
+		err = r.create(ctx, name)
 		r.created(ctx, name, err)
 	case DoRelease:
-		name, err = step.Runner.Name, r.release(ctx, step.Runner)
+		err = r.release(ctx, step.Runner)
 	case DoRemove:
-		name, err = step.Runner.Name, r.remove(ctx, step.Runner)
+		err = r.remove(ctx, step.Runner)
 	case DoDeregister:
-		name, err = step.Runner.Name, r.deregister(ctx, step.Runner)
+		err = r.deregister(ctx, step.Runner)
 	}
 	did := deed{step: step, name: name, took: time.Since(began), err: err}
 	did.detail(r.cfg.Log)
@@ -82,24 +82,22 @@ func (m *Manager) note(f func()) {
 
 // create registers and creates one runner. Where it fails, the registration
 // goes.
-func (r *reconcile) create(ctx context.Context) (string, error) {
-	name := r.cfg.Owner.NewName()
+func (r *reconcile) create(ctx context.Context, name string) error {
 	application, err := r.application(ctx)
 	if err != nil {
-		return name, err
+		return err
 	}
 	template := r.template
 	template.Want.Application = application
 	registration, jit, err := r.cfg.GitHub.Register(ctx, r.want.Scope, Request{Name: name, Group: r.want.Group, Labels: r.want.Labels})
 	if err != nil {
-		return name, err
+		return err
 	}
 	err = r.cfg.Cloud.Create(ctx, template, Birth{Name: name, Scope: r.want.Scope, RunnerID: registration.ID, JIT: jit})
-	if err == nil {
-		return name, nil
+	if err != nil {
+		r.undo(ctx, name, registration)
 	}
-	r.undo(ctx, name, registration)
-	return name, err
+	return err
 }
 
 // undo takes the registration from a runner whose creation has failed. Its
@@ -131,10 +129,11 @@ func (r *reconcile) fails(name, kind, reason string, err error) {
 }
 
 // setBack remembers a failure. What began side by side and failed together is
-// one failure: each run counts each kind once.
+// one failure: each wave of creates counts each kind once.
 func (r *reconcile) setBack(kind, reason string, now time.Time) {
-	if _, remembered := r.memory.Setbacks[kind]; !r.setback[kind] || !remembered {
-		r.setback[kind] = true
+	counted, before := r.setback[kind]
+	if _, remembered := r.memory.Setbacks[kind]; !before || counted < r.wave || !remembered {
+		r.setback[kind] = r.wave
 		r.memory.fail(kind, reason, now)
 		return
 	}
@@ -188,6 +187,10 @@ func (r *reconcile) startFailed(runner Info, remains Remains, how string) {
 		reason += "; it left: " + ending(remains.LastLines)
 	}
 	r.note(func() {
+		if r.blamed[runner.Name] {
+			// Its start was counted when it was seen to have failed.
+			r.setback[failStart] = r.wave
+		}
 		r.fails(runner.Name, failStart, reason, Trouble{Advice: reason, Err: ErrFailedStart})
 	})
 }
@@ -245,7 +248,7 @@ func (m *Manager) discard(ctx context.Context, runner Info) (remains Remains, le
 	}
 	m.note(func() { m.memory.set(signDeleted, runner.Name, time.Now()) })
 	if runner.Verdict != Traces && m.cfg.Journal != nil {
-		came, _ := m.memoryOf(runner.Name)
+		came, _ := m.recall(signOnline, runner.Name)
 		m.cfg.Journal.Ended(ctx, runner, remains, came)
 	}
 	if runner.Gone {
@@ -258,10 +261,11 @@ func (m *Manager) discard(ctx context.Context, runner Info) (remains Remains, le
 	return remains, false, nil
 }
 
-func (m *Manager) memoryOf(name string) (time.Time, bool) {
+// recall is when a sign of a name was first seen, also while steps run.
+func (m *Manager) recall(s sign, name string) (time.Time, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.memory.when(signOnline, name)
+	return m.memory.when(s, name)
 }
 
 // collect fetches what a runner left. A runner that leaves nothing readable is

@@ -140,6 +140,8 @@ type Info struct {
 	Proven bool
 	// FailedStart: it ended, or its time to come online ended, without a job.
 	FailedStart bool
+	// InFlight: a step is being done to it, so that nothing else is.
+	InFlight bool
 	// Since is when it was first seen as it is, where that matters (finishing,
 	// deleting, orphan); zero elsewhere.
 	Since time.Time
