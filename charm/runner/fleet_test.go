@@ -35,6 +35,9 @@ type fleet struct {
 	journal *journal
 	want    runner.Want
 	told    string // the last of what was said of progress
+	// last and trouble are how the last Tend ended.
+	last    runner.Result
+	trouble error
 	// create stands in for the cloud's Create, where it is set.
 	create func(ctx context.Context, template runner.Template, birth runner.Birth) error
 }
@@ -59,15 +62,20 @@ func onEachCloud(t *testing.T, test func(*fleet)) {
 	for name, options := range map[string]slowcloud.Options{"fast": slowcloud.Fast(), "slow": slowcloud.Slow()} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				f := &fleet{T: t, journal: &journal{}}
-				f.cloud = slowcloud.New(options)
-				f.github = newGitHub(f.cloud)
-				f.want = runner.Want{Count: 3, Scope: home, Labels: []string{"self-hosted"}}
-				f.restart()
-				test(f)
+				test(newFleet(t, options))
 			})
 		})
 	}
+}
+
+// newFleet returns a fleet of three on a cloud.
+func newFleet(t *testing.T, options slowcloud.Options) *fleet {
+	f := &fleet{T: t, journal: &journal{}}
+	f.cloud = slowcloud.New(options)
+	f.github = newGitHub(f.cloud)
+	f.want = runner.Want{Count: 3, Scope: home, Labels: []string{"self-hosted"}}
+	f.restart()
+	return f
 }
 
 // restart makes a new manager that knows only what the last one saved.

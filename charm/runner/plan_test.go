@@ -29,6 +29,7 @@ func info(age int, verdict Verdict, change ...func(*Info)) Info {
 func old(i *Info)       { i.Outdated = true }
 func removable(i *Info) { i.Removable = true }
 func works(i *Info)     { i.Working = WorkingYes }
+func inFlight(i *Info)  { i.InFlight = true }
 func online(i *Info)    { i.Registration.Online = true; i.Since = epoch }
 
 func TestPlan(t *testing.T) {
@@ -72,6 +73,14 @@ func TestPlan(t *testing.T) {
 		{name: "outdated: they stay while no replacement can be made", count: 8,
 			runners: []Info{info(1, Idle, old), info(2, Idle, old), info(3, Idle, old), info(4, Idle, old), info(5, Idle, old), info(6, Idle, old)},
 			memory:  Memory{Setbacks: map[string]Setback{failNotFound: {Count: 2, Until: epoch.Add(time.Minute)}}}},
+		{name: "in flight: what is being created counts", count: 2, runners: []Info{info(0, Starting, inFlight)}, want: []string{"create"}},
+		{name: "in flight: nothing is done twice", runners: []Info{info(1, Lost, inFlight), info(2, Starting, inFlight)}},
+		{name: "in flight: who is being let go is not one too many once more", count: 2,
+			runners: []Info{info(1, Idle, old, inFlight), info(2, Idle), info(3, Idle)}},
+		{name: "in flight: who is being let go counts until GitHub agrees", count: 3,
+			runners: []Info{info(1, Idle, old, inFlight), info(2, Idle), info(3, Idle)}},
+		{name: "in flight: others wait for the one that is being replaced", count: 3,
+			runners: []Info{info(1, Idle, old, inFlight), info(2, Idle, old), info(3, Idle, old)}},
 		{name: "orphans", orphans: []Info{info(1, Orphan), info(2, Orphan, online)}, want: []string{"deregister r1"}},
 		{name: "GitHub away: nothing new, the dead still go", away: true, count: 2,
 			runners: []Info{info(1, Dead), info(2, Unknown)}, want: []string{"remove r1"}},

@@ -55,6 +55,23 @@ func Open(root, prefix string) (*Dir, error) {
 	return d, nil
 }
 
+// Find returns the folder of a unit that has one, and makes none: what serves a
+// unit must not bring its folder back once the unit was removed. It refuses what
+// Open refuses; fs.ErrNotExist where there is none.
+func Find(root, name string) (*Dir, error) {
+	if root != "" && !filepath.IsAbs(root) {
+		return nil, fmt.Errorf("cannot find the unit's folder: the root %q is not an absolute path", root)
+	}
+	if err := checkElement(name); err != nil {
+		return nil, fmt.Errorf("cannot find the unit's folder: %w", err)
+	}
+	d := &Dir{root: root, path: filepath.Join("/", root, unitsPath, name)}
+	if err := checkOurs(d.path); err != nil {
+		return nil, fmt.Errorf("cannot find the unit's folder: %w", err)
+	}
+	return d, nil
+}
+
 func (d *Dir) make() error {
 	if err := os.MkdirAll(d.units(), 0o755); err != nil {
 		return err
