@@ -31,8 +31,17 @@ type Hold struct {
 }
 
 // Take waits for the unit's lock, until ctx ends, and reads what the unit
-// remembers. What can't be understood of it is said in the log, and lost.
+// remembers. What can't be understood of it is said in the log, and lost. The
+// resident agent is asked to give way meanwhile.
 func Take(ctx context.Context, dir *unitdir.Dir, log *logrus.Entry) (*Hold, error) {
+	done := announce(ctx, dir)
+	defer done()
+	return TakeBetween(ctx, dir, log)
+}
+
+// TakeBetween is Take for the agent itself, which takes the unit between those
+// who announce themselves.
+func TakeBetween(ctx context.Context, dir *unitdir.Dir, log *logrus.Entry) (*Hold, error) {
 	unlock, err := dir.Lock(ctx)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,296 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github-runner/charm/runner"
+	"github-runner/charm/state"
+	"github-runner/charm/unit"
+	"github-runner/charm/unitdir"
+)
+
+// ErrOtherBuild is why an agent ends whose unit was refreshed to another build of
+// the charm: whoever supervises it starts that one.
+var ErrOtherBuild = errors.New("the unit's state is another build's")
+
+const (
+	// firstBackOff and maxBackOff are the times between two looks while the cloud
+	// or GitHub does not answer, or nothing can be made.
+	firstBackOff = 2 * time.Second
+	maxBackOff   = time.Minute
+	// unused is how long the agent waits where there is nothing to do for it.
+	unused = time.Hour
+	// setClock is how far the clock has to jump to be one that was set.
+	setClock = time.Minute
+)
+
+// Config is what an agent works with.
+type Config struct {
+	Dir *unitdir.Dir
+	// Build is the version of this binary.
+	Build    string
+	Assemble unit.Assemble
+	// Wake makes the agent look at the world now, as an event does.
+	Wake <-chan struct{}
+	Log  *logrus.Entry
+}
+
+// Run keeps the unit's runners until ctx ends, or the unit was removed or
+// refreshed to another build (ErrOtherBuild). It lets go of the unit within
+// five seconds when ctx ends or somebody else wants it.
+func Run(ctx context.Context, config Config) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	a := &agent{Config: config, gate: newGate(), board: newBoard(config.Build)}
+	stopped, err := a.serve(ctx)
+	if err != nil {
+		return err
+	}
+	defer a.drop()
+	err = a.keep(ctx)
+	cancel()
+	return errors.Join(err, <-stopped)
+}
+
+type agent struct {
+	Config
+	gate  *gate
+	board *board
+
+	hold *unit.Hold // only during a turn
+	// last is what the unit remembered when the last turn ended.
+	last  unitdir.State
+	fleet *fleet
+	// looked is when the last turn began.
+	looked time.Time
+	// fresh is when everything is to be looked after next, whatever happens.
+	fresh    time.Time
+	failures int // turns in a row in which nothing could be done
+}
+
+// fleet is a unit.Fleet with what it was made from.
+type fleet struct {
+	unit.Fleet
+	basis  string
+	events <-chan struct{}
+	cancel context.CancelFunc
+}
+
+// keep takes turns with those who announce themselves.
+func (a *agent) keep(ctx context.Context) error {
+	for {
+		next, err := a.turn(ctx)
+		switch {
+		case ctx.Err() != nil, errors.Is(err, unitdir.ErrRemoved):
+			return nil
+		case errors.Is(err, ErrOtherBuild), errors.Is(err, unitdir.ErrNewer):
+			return err
+		case err != nil:
+			a.Log.WithError(err).Warn("the agent can't do its work now")
+			next = rest{length: a.backOff(), deaf: true}
+		}
+		a.board.wait(time.Now().Add(next.length))
+		if !a.wait(ctx, next) {
+			return nil
+		}
+	}
+}
+
+// rest is how long the agent rests when nothing happens. Where it is deaf, events
+// of the cloud do not end the rest.
+type rest struct {
+	length time.Duration
+	deaf   bool
+}
+
+// wait blocks until there is a reason for another turn, and reports whether ctx
+// goes on.
+func (a *agent) wait(ctx context.Context, r rest) bool {
+	timer := time.NewTimer(r.length)
+	defer timer.Stop()
+	var events <-chan struct{}
+	if a.fleet != nil && !r.deaf {
+		events = a.fleet.events
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+	case <-events:
+	case <-a.Wake:
+		a.fresh = time.Time{}
+	case <-a.gate.whenWanted():
+	}
+	// Whoever wants the unit goes first.
+	select {
+	case <-ctx.Done():
+		return false
+	case <-a.gate.whenFree():
+		return true
+	}
+}
+
+// turn takes the unit, does what is to be done, and lets it go. It returns for
+// how long the agent may rest.
+func (a *agent) turn(ctx context.Context) (rest, error) {
+	a.board.say("waiting for the unit")
+	hold, err := unit.TakeBetween(ctx, a.Dir, a.Log)
+	if err != nil {
+		return rest{}, err
+	}
+	defer hold.Release()
+	a.hold = hold
+	a.remember()
+	inForce, ok := hold.LastApplied()
+	idle := a.idle(inForce, ok)
+	a.board.unit(hold.Past, inForce)
+	switch {
+	case hold.Past.Build != "" && hold.Past.Build != a.Build:
+		return rest{}, fmt.Errorf("%w: %s, not %s", ErrOtherBuild, hold.Past.Build, a.Build)
+	case idle != "":
+		a.board.say(idle)
+		a.drop()
+		return rest{length: unused}, nil
+	}
+	if err := a.renew(ctx, inForce); err != nil {
+		return rest{}, err
+	}
+	a.board.say(atWork)
+	return a.tend(ctx, inForce)
+}
+
+// remember goes on from what the last turn knew, where a state file was lost or
+// spoiled: its runners are there all the same.
+func (a *agent) remember() {
+	if len(a.hold.Past.Applied) == 0 && len(a.last.Applied) > 0 {
+		a.hold.Past = a.last
+	}
+}
+
+// idle says why there is nothing to do for the agent; "" where there is.
+func (a *agent) idle(inForce state.CharmState, applied bool) string {
+	switch {
+	case a.hold.Past.Stopping:
+		return "the unit is being removed"
+	case !applied:
+		return "waiting for a configuration"
+	case !a.hold.FormerCharm("").Done:
+		// Hooks replace its runners one by one, and count them.
+		return "hooks take over from the previous charm"
+	}
+	return ""
+}
+
+// renew builds what the state in force works with, where it is not built yet.
+func (a *agent) renew(ctx context.Context, inForce state.CharmState) error {
+	basis, err := basisOf(a.hold.Past)
+	if err != nil {
+		return err
+	}
+	if a.fleet != nil && a.fleet.basis == basis {
+		return nil
+	}
+	a.drop()
+	materials := a.hold.Materials(inForce, "")
+	materials.Save = func(memory runner.Memory) error { return a.hold.SaveMemory(memory) }
+	built, err := a.Assemble(inForce, materials)
+	if err != nil {
+		return err
+	}
+	watching, cancel := context.WithCancel(ctx)
+	a.fleet = &fleet{Fleet: built, basis: basis, cancel: cancel}
+	a.fleet.events = watch(watching, built.Manager, a.Log)
+	a.fresh = time.Time{}
+	return nil
+}
+
+// drop lets go of what was built.
+func (a *agent) drop() {
+	if a.fleet == nil {
+		return
+	}
+	a.fleet.cancel()
+	a.fleet.Close()
+	a.fleet = nil
+}
+
+// tend makes the runners be as wanted.
+func (a *agent) tend(ctx context.Context, inForce state.CharmState) (rest, error) {
+	memory, err := a.hold.Memory()
+	if err != nil {
+		a.Log.WithError(err).Warn("what was seen of the runners is lost; the runners are not")
+	}
+	manager := a.fleet.Manager
+	manager.Recall(memory)
+	now := time.Now()
+	jump := jumped(a.looked, now)
+	a.looked = now
+	fresh := !now.Before(a.fresh)
+	want := a.hold.Want(inForce)
+	result, again, err := manager.Tend(ctx, runner.Tending{
+		Want: want, Events: a.fleet.events, Yield: a.gate.whenWanted(),
+		Jump: jump, Fresh: fresh, Seen: a.board.runners,
+	})
+	if fresh && !result.Stalled {
+		a.fresh = now.Add(jitter(inForce.ReconcileInterval))
+	}
+	a.last = a.hold.Past
+	if ctx.Err() == nil {
+		a.board.done(result, err, time.Since(now))
+	}
+	if err != nil {
+		a.Log.WithError(err).Debug("not everything could be done")
+	}
+	return a.restAfter(result, again, err), nil
+}
+
+// restAfter is how long the agent rests after a Tend.
+func (a *agent) restAfter(result runner.Result, again time.Duration, err error) rest {
+	until := max(time.Until(a.fresh), 0)
+	if again > 0 {
+		until = min(until, again)
+	}
+	if !result.Stalled {
+		a.failures = 0
+		return rest{length: until}
+	}
+	a.fresh = time.Time{} // when it is over, everything is looked after
+	length := a.backOff()
+	var limited runner.RateLimited
+	if errors.As(err, &limited) {
+		length = max(time.Until(limited.Until), firstBackOff)
+	}
+	return rest{length: length, deaf: true}
+}
+
+// backOff is longer each time that nothing can be done.
+func (a *agent) backOff() time.Duration {
+	length := min(firstBackOff<<min(a.failures, 10), maxBackOff)
+	a.failures++
+	return jitter(length)
+}
+
+// jitter spreads a time by a quarter, so that the agents of many units do not
+// come together.
+func jitter(length time.Duration) time.Duration {
+	return length + time.Duration((rand.Float64()-0.5)/2*float64(length))
+}
+
+// jumped is how far the clock was set between two readings of it. A time that was
+// read in this process knows both clocks.
+func jumped(last, now time.Time) time.Duration {
+	if last.IsZero() {
+		return 0
+	}
+	jump := now.Round(0).Sub(last.Round(0)) - now.Sub(last)
+	if jump.Abs() < setClock {
+		return 0
+	}
+	return jump
+}

@@ -1,0 +1,71 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+// watcher is a cloud that tells of changes; see runner.Cloud.
+type watcher interface {
+	Watch(ctx context.Context) (<-chan struct{}, error)
+}
+
+// The times between tries to watch a cloud that does not let itself be watched.
+const (
+	firstRewatch = time.Second
+	maxRewatch   = time.Minute
+)
+
+// watch tells of changes until ctx ends, however often the cloud hangs up: what
+// may have happened meanwhile is a change, too. It returns nil for a cloud that
+// tells of nothing.
+func watch(ctx context.Context, cloud watcher, log *logrus.Entry) <-chan struct{} {
+	events, err := cloud.Watch(ctx)
+	if err == nil && events == nil {
+		return nil
+	}
+	changed := make(chan struct{}, 1)
+	go func() {
+		wait := firstRewatch
+		for ctx.Err() == nil {
+			if err == nil {
+				wait = firstRewatch
+				notify(changed)
+				for range events {
+					notify(changed)
+				}
+			}
+			if err != nil {
+				log.WithError(err).WithField("again", wait).Debug("the cloud's events can't be had")
+			}
+			if !pause(ctx, wait) {
+				return
+			}
+			wait = min(2*wait, maxRewatch)
+			events, err = cloud.Watch(ctx)
+		}
+	}()
+	return changed
+}
+
+// notify sends without waiting: one pending message says it all.
+func notify(changed chan<- struct{}) {
+	select {
+	case changed <- struct{}{}:
+	default:
+	}
+}
+
+// pause waits, and reports whether ctx goes on.
+func pause(ctx context.Context, length time.Duration) bool {
+	timer := time.NewTimer(length)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
