@@ -13,6 +13,8 @@ BUILD := build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSI
 CHARMS := github-runner_amd64.charm github-runner_arm64.charm
 NATIVE := github-runner_$(if $(filter aarch64,$(shell uname -m)),arm64,amd64).charm
 PROGRAMS := bin/github-runner bin/lab bin/packcharm
+# A module of its own pins the daemon that is shipped beside our binary.
+PEBBLE_BUILD := build -trimpath -buildvcs=false -ldflags '-s -w'
 
 .PHONY: help setup build charm test check simulate demo bench clean bin/application FORCE
 .DEFAULT_GOAL := help
@@ -65,4 +67,5 @@ bin/application: bin/lab FORCE
 
 github-runner_%.charm: bin/packcharm FORCE
 	GOOS=linux GOARCH=$* $(GO) $(BUILD) -o bin/$*/github-runner ./cmd/github-runner
-	$(WITH_GO) bin/packcharm --binary bin/$*/github-runner --version $(VERSION)
+	cd tools/pebble && GOOS=linux GOARCH=$* ../with-go.sh go $(PEBBLE_BUILD) -o ../../bin/$*/pebble github.com/canonical/pebble/cmd/pebble
+	$(WITH_GO) bin/packcharm --binary bin/$*/github-runner --pebble bin/$*/pebble --version $(VERSION)

@@ -25,14 +25,27 @@ func buildSelf(t *testing.T) string {
 	return binary
 }
 
+// buildPebble builds the daemon as the Makefile does.
+func buildPebble(t *testing.T) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "pebble")
+	command := exec.Command("go", "build", "-trimpath", "-o", program, pebblePackage)
+	command.Dir = filepath.Join("../..", pebbleModule)
+	command.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if output, err := command.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, output)
+	}
+	return program
+}
+
 func TestRunWritesTheSameCharmTwice(t *testing.T) {
-	binary := buildSelf(t)
+	binary, pebble := buildSelf(t), buildPebble(t)
 	var packed [2][]byte
 	var path string
 	for i := range packed {
 		output := t.TempDir()
 		var stdout bytes.Buffer
-		err := run(t.Context(), []string{"--charm", "../..", "--package", "./cmd/packcharm", "--binary", binary, "--output", output}, &stdout, io.Discard)
+		err := run(t.Context(), []string{"--charm", "../..", "--package", "./cmd/packcharm", "--binary", binary, "--pebble", pebble, "--output", output}, &stdout, io.Discard)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -51,7 +64,7 @@ func TestRunWritesTheSameCharmTwice(t *testing.T) {
 	if err := charmfile.Unpack(path, dir); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"licenses/go/LICENSE", "licenses/go.yaml.in/yaml/v3/LICENSE", "version", "hooks/install"} {
+	for _, name := range []string{"licenses/go/LICENSE", "licenses/go.yaml.in/yaml/v3/LICENSE", "licenses/pebble/github.com/canonical/pebble/COPYING", "version", "hooks/install"} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 			t.Error(err)
 		}
@@ -79,7 +92,7 @@ func TestTheCharmsOwnHookRunsFromIt(t *testing.T) {
 		t.Fatalf("go build: %v\n%s", err, output)
 	}
 	var stdout bytes.Buffer
-	if err := run(t.Context(), []string{"--charm", "../..", "--binary", binary, "--output", dir}, &stdout, io.Discard); err != nil {
+	if err := run(t.Context(), []string{"--charm", "../..", "--binary", binary, "--pebble", buildPebble(t), "--output", dir}, &stdout, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	unpacked := filepath.Join(dir, "charm")
@@ -125,9 +138,10 @@ func TestRunRefuses(t *testing.T) {
 		want string
 	}{
 		{nil, "--binary"},
-		{[]string{"--binary", "x", "more"}, "nothing beside options"},
-		{[]string{"--binary", "no-such-file"}, "no-such-file"},
-		{[]string{"--binary", "main.go"}, "main.go"},
+		{[]string{"--binary", "x"}, "--pebble"},
+		{[]string{"--binary", "x", "--pebble", "y", "more"}, "nothing beside options"},
+		{[]string{"--binary", "no-such-file", "--pebble", "y"}, "no-such-file"},
+		{[]string{"--binary", "main.go", "--pebble", "y"}, "main.go"},
 	}
 	for _, test := range tests {
 		if err := run(t.Context(), test.args, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), test.want) {

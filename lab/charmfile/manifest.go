@@ -15,12 +15,12 @@ import (
 func Architecture(binary string) (string, error) {
 	file, err := elf.Open(binary)
 	if err != nil {
-		return "", fmt.Errorf("cannot use %s as the charm's binary: %w", binary, err)
+		return "", fmt.Errorf("cannot use %s for the charm: %w", binary, err)
 	}
 	defer file.Close()
 	for _, segment := range file.Progs {
 		if segment.Type == elf.PT_INTERP {
-			return "", fmt.Errorf("cannot use %s as the charm's binary: it is not static; build it with CGO_ENABLED=0", binary)
+			return "", fmt.Errorf("cannot use %s for the charm: it is not static; build it with CGO_ENABLED=0", binary)
 		}
 	}
 	switch file.Machine {
@@ -29,7 +29,7 @@ func Architecture(binary string) (string, error) {
 	case elf.EM_AARCH64:
 		return "arm64", nil
 	}
-	return "", fmt.Errorf("cannot use %s as the charm's binary: it is for %s, not for amd64 or arm64", binary, file.Machine)
+	return "", fmt.Errorf("cannot use %s for the charm: it is for %s, not for amd64 or arm64", binary, file.Machine)
 }
 
 // manifest is the part of manifest.yaml that Juju reads.

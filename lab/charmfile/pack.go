@@ -18,6 +18,9 @@ import (
 // to.
 const BinaryName = "github-runner"
 
+// PebbleName is the daemon that supervises the unit's services, beside it.
+const PebbleName = "pebble"
+
 // Charm is what a .charm file is made from.
 type Charm struct {
 	// Dir is the folder with metadata.yaml, config.yaml, actions.yaml,
@@ -26,10 +29,13 @@ type Charm struct {
 	// Binary is the path of the program: static, for Linux. The charm's
 	// architecture is that of its binary.
 	Binary string
+	// Pebble is the path of Pebble's program, static and for the same
+	// architecture.
+	Pebble string
 	// Version goes into the file "version"; empty takes the version that the
 	// go command stamped into the binary.
 	Version string
-	// Licences are the texts for what is built into the binary, by the name
+	// Licences are the texts for what is built into the programs, by the name
 	// that each has in the folder "licenses".
 	Licences map[string][]byte
 }
@@ -90,6 +96,10 @@ func collect(charm Charm) ([]entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	pebble, err := readPebble(charm.Pebble, arch)
+	if err != nil {
+		return nil, err
+	}
 	version, err := versionOf(charm)
 	if err != nil {
 		return nil, err
@@ -100,6 +110,7 @@ func collect(charm Charm) ([]entry, error) {
 	}
 	entries := []entry{
 		{BinaryName, 0o755, binary},
+		{PebbleName, 0o755, pebble},
 		{"version", 0o644, []byte(version + "\n")},
 		{"manifest.yaml", 0o644, manifest},
 	}
@@ -118,6 +129,18 @@ func collect(charm Charm) ([]entry, error) {
 		entries = append(entries, links...)
 	}
 	return append(entries, licenceEntries(charm.Licences)...), nil
+}
+
+// readPebble reads Pebble's program, which must run where the charm's does.
+func readPebble(path, arch string) ([]byte, error) {
+	its, err := Architecture(path)
+	if err != nil {
+		return nil, err
+	}
+	if its != arch {
+		return nil, fmt.Errorf("cannot use %s as the charm's Pebble: it is for %s, the charm's binary for %s", path, its, arch)
+	}
+	return os.ReadFile(path)
 }
 
 // collectLinks takes the links of hooks/ or actions/. Juju would run whatever

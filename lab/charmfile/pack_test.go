@@ -85,7 +85,7 @@ func writeCharm(t *testing.T, charm charmfile.Charm) string {
 
 func TestPackIsReproducible(t *testing.T) {
 	program := hookBinary(t, elf.EM_X86_64)
-	charm := charmfile.Charm{Dir: root, Binary: program, Version: "1.2.3", Licences: map[string][]byte{"b/x/LICENSE": []byte("b"), "a/COPYING": []byte("a"), "b/LICENSE": nil}}
+	charm := charmfile.Charm{Dir: root, Binary: program, Pebble: program, Version: "1.2.3", Licences: map[string][]byte{"b/x/LICENSE": []byte("b"), "a/COPYING": []byte("a"), "b/LICENSE": nil}}
 	first := pack(t, charm)
 	later := time.Now().Add(48 * time.Hour)
 	if err := os.Chtimes(program, later, later); err != nil {
@@ -101,7 +101,8 @@ func TestPackIsReproducible(t *testing.T) {
 }
 
 func TestPackHasWhatJujuWants(t *testing.T) {
-	packed := pack(t, charmfile.Charm{Dir: root, Binary: hookBinary(t, elf.EM_AARCH64), Licences: map[string][]byte{"example.com/m/LICENSE": []byte("free")}})
+	program := hookBinary(t, elf.EM_AARCH64)
+	packed := pack(t, charmfile.Charm{Dir: root, Binary: program, Pebble: program, Licences: map[string][]byte{"example.com/m/LICENSE": []byte("free")}})
 	archive, err := zip.NewReader(bytes.NewReader(packed), int64(len(packed)))
 	if err != nil {
 		t.Fatal(err)
@@ -119,6 +120,7 @@ func TestPackHasWhatJujuWants(t *testing.T) {
 		"metadata.yaml": 0o644, "manifest.yaml": 0o644, "config.yaml": 0o644, "actions.yaml": 0o644,
 		"LICENSE": 0o644, "NOTICE": 0o644, "icon.svg": 0o644, "version": 0o644,
 		"github-runner":                  0o755,
+		"pebble":                         0o755,
 		"hooks/":                         fs.ModeDir | 0o755,
 		"hooks/install":                  fs.ModeSymlink | 0o777,
 		"actions/flush-runners":          fs.ModeSymlink | 0o777,
@@ -182,11 +184,21 @@ func TestPackRefuses(t *testing.T) {
 			if err := test.change(dir); err != nil {
 				t.Fatal(err)
 			}
-			err := charmfile.Pack(new(bytes.Buffer), charmfile.Charm{Dir: dir, Binary: program})
+			err := charmfile.Pack(new(bytes.Buffer), charmfile.Charm{Dir: dir, Binary: program, Pebble: program})
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("Pack: %v, want an error with %q", err, test.want)
 			}
 		})
+	}
+}
+
+func TestPackRefusesAPebbleThatDoesNotRunThere(t *testing.T) {
+	program := hookBinary(t, elf.EM_X86_64)
+	for pebble, want := range map[string]string{hookBinary(t, elf.EM_AARCH64): "it is for arm64, the charm's binary for amd64", "/no/pebble": "/no/pebble"} {
+		err := charmfile.Pack(new(bytes.Buffer), charmfile.Charm{Dir: root, Binary: program, Pebble: pebble})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Pack with %s: %v, want an error with %q", pebble, err, want)
+		}
 	}
 }
 

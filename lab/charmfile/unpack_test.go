@@ -15,7 +15,7 @@ import (
 )
 
 func TestAHookRunsFromTheUnpackedCharm(t *testing.T) {
-	charm := writeCharm(t, charmfile.Charm{Dir: root, Binary: built})
+	charm := writeCharm(t, charmfile.Charm{Dir: root, Binary: built, Pebble: built})
 	dir := filepath.Join(t.TempDir(), "agents/unit-github-runner-0/charm")
 	if err := charmfile.Unpack(charm, dir); err != nil {
 		t.Fatal(err)
@@ -41,7 +41,7 @@ func TestAHookRunsFromTheUnpackedCharm(t *testing.T) {
 func TestUnpackReplacesAnEarlierCharm(t *testing.T) {
 	binary := hookBinary(t, elf.EM_X86_64)
 	dir := t.TempDir()
-	if err := charmfile.Unpack(writeCharm(t, charmfile.Charm{Dir: root, Binary: binary, Version: "1"}), dir); err != nil {
+	if err := charmfile.Unpack(writeCharm(t, charmfile.Charm{Dir: root, Binary: binary, Pebble: binary, Version: "1"}), dir); err != nil {
 		t.Fatal(err)
 	}
 	running, err := os.Open(filepath.Join(dir, "version"))
@@ -49,7 +49,7 @@ func TestUnpackReplacesAnEarlierCharm(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer running.Close()
-	if err := charmfile.Unpack(writeCharm(t, charmfile.Charm{Dir: root, Binary: binary, Version: "2"}), dir); err != nil {
+	if err := charmfile.Unpack(writeCharm(t, charmfile.Charm{Dir: root, Binary: binary, Pebble: binary, Version: "2"}), dir); err != nil {
 		t.Fatal(err)
 	}
 	content, err := os.ReadFile(filepath.Join(dir, "version"))
