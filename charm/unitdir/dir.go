@@ -37,14 +37,11 @@ type Dir struct {
 // A folder that is a symbolic link or belongs to another user is refused:
 // somebody else could read the secrets in it.
 func Open(root, prefix string) (*Dir, error) {
-	if root != "" && !filepath.IsAbs(root) {
-		return nil, fmt.Errorf("cannot open the unit's folder: the root %q is not an absolute path", root)
+	d, err := locate(root, prefix)
+	if err != nil {
+		return nil, err
 	}
-	if err := checkElement(prefix); err != nil {
-		return nil, fmt.Errorf("cannot open the unit's folder: %w", err)
-	}
-	d := &Dir{root: root, path: filepath.Join("/", root, unitsPath, prefix)}
-	err := d.make()
+	err = d.make()
 	if errors.Is(err, fs.ErrNotExist) {
 		// The last of the other units took the folder of units with it.
 		err = d.make()
@@ -55,21 +52,32 @@ func Open(root, prefix string) (*Dir, error) {
 	return d, nil
 }
 
-// Find returns the folder of a unit that has one, and makes none: what serves a
-// unit must not bring its folder back once the unit was removed. It refuses what
-// Open refuses; fs.ErrNotExist where there is none.
-func Find(root, name string) (*Dir, error) {
-	if root != "" && !filepath.IsAbs(root) {
-		return nil, fmt.Errorf("cannot find the unit's folder: the root %q is not an absolute path", root)
+// Find returns the folder of a unit as Open does, but makes none: without one the
+// error is ErrRemoved.
+func Find(root, prefix string) (*Dir, error) {
+	d, err := locate(root, prefix)
+	if err != nil {
+		return nil, err
 	}
-	if err := checkElement(name); err != nil {
-		return nil, fmt.Errorf("cannot find the unit's folder: %w", err)
+	err = checkOurs(d.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = ErrRemoved
 	}
-	d := &Dir{root: root, path: filepath.Join("/", root, unitsPath, name)}
-	if err := checkOurs(d.path); err != nil {
-		return nil, fmt.Errorf("cannot find the unit's folder: %w", err)
+	if err != nil {
+		return nil, fmt.Errorf("cannot use the unit's folder %s: %w", d.path, err)
 	}
 	return d, nil
+}
+
+// locate says where a unit's folder is.
+func locate(root, prefix string) (*Dir, error) {
+	if root != "" && !filepath.IsAbs(root) {
+		return nil, fmt.Errorf("cannot open the unit's folder: the root %q is not an absolute path", root)
+	}
+	if err := checkElement(prefix); err != nil {
+		return nil, fmt.Errorf("cannot open the unit's folder: %w", err)
+	}
+	return &Dir{root: root, path: filepath.Join("/", root, unitsPath, prefix)}, nil
 }
 
 func (d *Dir) make() error {

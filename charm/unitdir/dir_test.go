@@ -1,6 +1,7 @@
 package unitdir
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,6 +39,29 @@ func TestOpenMakesAPrivateFolder(t *testing.T) {
 		if err := os.Chmod(dir.Path(), 0o755); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+func TestFindMakesNoFolder(t *testing.T) {
+	root := t.TempDir()
+	if _, err := Find(root, "github-runner-0-ab12"); !errors.Is(err, ErrRemoved) {
+		t.Errorf("Find of a folder that is not there: %v", err)
+	}
+	if left, err := os.ReadDir(root); err != nil || len(left) > 0 {
+		t.Errorf("Find made %v, %v", left, err)
+	}
+	opened, err := Open(root, "github-runner-0-ab12")
+	must(t, err)
+	found, err := Find(root, "github-runner-0-ab12")
+	if err != nil || found.Path() != opened.Path() {
+		t.Errorf("Find: %v, %v, want %s", found, err, opened.Path())
+	}
+	for prefix, want := range map[string]string{"..": "cannot be the name", "link": "a symbolic link"} {
+		must(t, os.Symlink(root, opened.Path("..", "link")))
+		if _, err := Find(root, prefix); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Find(%q): %v, want an error with %q", prefix, err, want)
+		}
+		must(t, os.Remove(opened.Path("..", "link")))
 	}
 }
 

@@ -1,5 +1,6 @@
 // Command github-runner is the charm. Juju starts it under the name of a hook
-// or an action; everything it needs to know comes by Juju's environment.
+// or an action; everything it needs to know comes by Juju's environment. The
+// unit's Pebble starts it in one of its roles.
 package main
 
 import (
@@ -27,6 +28,24 @@ Usage:
   github-runner --version
 `
 
+// role is something else than a hook or action that the program can be.
+type role func(ctx context.Context, args []string) error
+
+// roles are what the unit's Pebble starts, by the first argument.
+func roles() map[string]role {
+	return map[string]role{
+		"health": health,
+	}
+}
+
+func playRole(ctx context.Context, play role) int {
+	if err := play(ctx, os.Args[2:]); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", os.Args[1], err)
+		return 1
+	}
+	return 0
+}
+
 func main() {
 	os.Exit(run())
 }
@@ -36,13 +55,18 @@ func run() int {
 		fmt.Println(version)
 		return 0
 	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if len(os.Args) > 1 {
+		if play, ok := roles()[os.Args[1]]; ok {
+			return playRole(ctx, play)
+		}
+	}
 	called, err := juju.FromEnvironment(os.Getenv, os.Args[0])
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%v\n\n%s", err, usage)
 		return 2
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
 	tools := &juju.Tools{}
 	records := juju.NewLogHook(tools)
 	defer records.Close()

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github-runner/charm/services"
+	"github-runner/charm/unitdir"
+)
+
+// healthDeadline is how long a service has to answer. Pebble gives the command a
+// little more.
+const healthDeadline = 5 * time.Second
+
+// healthSockets are where services answer, by name, in the unit's folder.
+func healthSockets() map[string]string {
+	return map[string]string{
+		services.Agent:  "agent.sock",
+		services.Policy: "policy.sock",
+	}
+}
+
+const healthUsage = "github-runner health agent|repo-policy --unit FOLDER"
+
+// health is the role of Pebble's checks: it asks a service of a unit for its
+// health, and fails unless it is good.
+func health(ctx context.Context, args []string) error {
+	if len(args) != 3 || args[1] != "--unit" {
+		return errors.New("usage: " + healthUsage)
+	}
+	socket, ok := healthSockets()[args[0]]
+	if !ok {
+		return fmt.Errorf("there is no service %q; usage: %s", args[0], healthUsage)
+	}
+	dir, err := unitdir.Find(os.Getenv("GITHUB_RUNNER_ROOT"), args[2])
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, healthDeadline)
+	defer cancel()
+	return ask(ctx, dir, socket)
+}
+
+// ask returns nil if a service answers GET /health with success.
+func ask(ctx context.Context, dir *unitdir.Dir, socket string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/health", nil)
+	if err != nil {
+		return err
+	}
+	transport := &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dir.Dial(ctx, socket)
+		},
+	}
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		return fmt.Errorf("it does not answer: %w", err)
+	}
+	response.Body.Close()
+	if response.StatusCode < 200 || response.StatusCode > 299 {
+		return fmt.Errorf("it answers %s", response.Status)
+	}
+	return nil
+}
