@@ -53,7 +53,7 @@ func (c *Charm) checkRunners(ctx context.Context) error {
 		looked := err == nil || len(report.Online)+len(report.Offline)+len(report.Unknown)+len(report.Foreign) > 0
 		err = errors.Join(err, s.lookAtFormer(ctx, fleet))
 		results := s.reportResults(report, looked)
-		warn(results, s.warnings())
+		warn(results, append(s.warnings(), s.reportServices(ctx)...))
 		return errors.Join(err, s.Operator.SetActionResults(ctx, results))
 	})
 }
@@ -69,7 +69,7 @@ func (c *Charm) reconcileRunners(ctx context.Context) error {
 			return err
 		}
 		results := s.reconcileResults(done.Result)
-		warn(results, append(s.warnings(), done.Warnings...))
+		warn(results, slices.Concat(s.warnings(), done.Warnings, s.serviceNotes))
 		return errors.Join(done.trouble, s.Operator.SetActionResults(ctx, results))
 	})
 }
@@ -118,7 +118,8 @@ func (s *session) flush(ctx context.Context, mode runner.FlushMode) error {
 	if err != nil {
 		warnings = append(warnings, "the reconcile afterwards failed: "+oneLine(err.Error()))
 	}
-	warn(results, warnings)
+	s.ensureServices(ctx)
+	warn(results, append(warnings, s.serviceNotes...))
 	return errors.Join(flushErr, s.Operator.SetActionResults(ctx, results), s.showOutcome(ctx, result, err))
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github-runner/charm/juju"
 	"github-runner/charm/unit"
+	"github-runner/charm/unitdir"
 )
 
 // LockWait is how long a hook waits for the unit's lock.
@@ -55,6 +56,9 @@ type Charm struct {
 	// Build is the version of this binary.
 	Build    string
 	Assemble unit.Assemble
+	// Services returns the services of the unit with that folder. It is nil where
+	// hooks alone are to do the work.
+	Services func(*unitdir.Dir) (Services, error)
 	Log      *logrus.Entry
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github-runner/charm/juju"
 	"github-runner/charm/runner"
+	"github-runner/charm/services"
 	"github-runner/charm/unit"
 	"github-runner/charm/unitdir"
 )
@@ -76,6 +77,7 @@ func (s *session) reconcile(ctx context.Context) (outcome, error) {
 		look := statusOf(result, err)
 		s.Log.Warnf("%s: %s", look.status, look.message)
 	}
+	s.ensureServices(ctx)
 	return outcome{result, err}, s.showOutcome(ctx, result, err)
 }
 
@@ -86,7 +88,10 @@ func (s *session) showOutcome(ctx context.Context, result runner.Result, err err
 		return s.show(ctx, blockedBy(s.problems))
 	}
 	look := statusOf(result, err)
-	notes := append(slices.Clone(s.wanted.Warnings), result.Warnings...)
+	notes := slices.Concat(s.wanted.Warnings, result.Warnings, s.serviceNotes)
+	if s.agentOff {
+		notes = append(notes, services.AgentOffNote)
+	}
 	if s.Detaching(s.wanted) {
 		notes = append([]string{"storage " + s.Past.Detaching + " is being detached"}, notes...)
 	}
@@ -157,11 +162,24 @@ func (s *session) showVersion(ctx context.Context, fleet unit.Fleet) {
 
 // stop removes everything of the unit but its logs.
 func (c *Charm) stop(ctx context.Context) error {
+	dir, err := c.folder()
+	if err != nil {
+		return err
+	}
+	unended := c.stopServices(ctx, dir)
+	if unended != nil {
+		c.Log.WithError(unended).Warn("the runners are removed beside the unit's services")
+	}
 	return c.with(ctx, func(s *session) error {
 		s.markStopping()
 		s.progress(ctx)("removing all runners")
 		if err := s.retire(ctx); err != nil {
 			return err
+		}
+		if unended != nil {
+			if err := c.stopServices(ctx, dir); err != nil {
+				return err
+			}
 		}
 		return s.Dir.Remove()
 	})

@@ -31,12 +31,25 @@ type session struct {
 	moved bool
 	// former are the runners of the charm that the unit was refreshed from.
 	former takeover.Runners
+	// serviceNotes is what a person should know of the unit's services.
+	serviceNotes []string
+	// agentOff is set where the operator switched the agent off.
+	agentOff bool
+}
+
+// self is the unit as the owner of its runners.
+func (c *Charm) self() runner.Owner {
+	return runner.Owner{ModelUUID: c.Context.ModelUUID, Unit: c.Context.Unit}
+}
+
+// folder is the unit's.
+func (c *Charm) folder() (*unitdir.Dir, error) {
+	return unitdir.Open(c.Root, c.self().Prefix())
 }
 
 // open takes the unit's lock and reads everything.
 func (c *Charm) open(ctx context.Context) (*session, error) {
-	owner := runner.Owner{ModelUUID: c.Context.ModelUUID, Unit: c.Context.Unit}
-	dir, err := unitdir.Open(c.Root, owner.Prefix())
+	dir, err := c.folder()
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +59,7 @@ func (c *Charm) open(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{Charm: c, Hold: hold, owner: owner}
+	s := &session{Charm: c, Hold: hold, owner: c.self()}
 	if err := s.read(ctx); err != nil {
 		hold.Release()
 		return nil, err

@@ -42,6 +42,7 @@ type stage struct {
 	dying     bool // the unit is being removed
 	cloud     *slowcloud.Cloud
 	github    *github
+	services  *residents                   // nil where hooks alone do the work
 	tokens    map[runner.Scope]secret.Text // the former ones that a fleet got
 
 	status  juju.Status
@@ -72,6 +73,9 @@ func (s *stage) call(kind juju.Kind, name string) error {
 		Build:    "test",
 		Assemble: s.assemble,
 		Log:      logrus.NewEntry(log),
+	}
+	if s.services != nil {
+		c.Services = s.services.of
 	}
 	return c.Run(s.Context())
 }

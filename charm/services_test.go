@@ -1,0 +1,175 @@
+package charm
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github-runner/charm/juju"
+	"github-runner/charm/runner"
+	"github-runner/charm/services"
+	"github-runner/charm/unitdir"
+)
+
+// residents are the unit's services in memory.
+type residents struct {
+	wants  []services.Want
+	mended []string
+	report []services.Health
+	err    error
+	// stop is what a Stop does first.
+	stop    func()
+	stopErr error
+	stopped int
+}
+
+func (r *residents) of(*unitdir.Dir) (Services, error) { return r, nil }
+
+func (r *residents) Ensure(_ context.Context, want services.Want) ([]string, error) {
+	r.wants = append(r.wants, want)
+	return r.mended, r.err
+}
+
+func (r *residents) Report(context.Context) ([]services.Health, error) { return r.report, r.err }
+
+func (r *residents) Stop(context.Context) error {
+	r.stopped++
+	if r.stop != nil {
+		r.stop()
+	}
+	return r.stopErr
+}
+
+func TestHooksKeepTheServicesRunning(t *testing.T) {
+	s := newStage(t)
+	s.services = &residents{}
+	s.hook("install")
+	if len(s.services.wants) > 0 {
+		t.Errorf("before there is a state to work with, %+v are wanted", s.services.wants)
+	}
+	for _, hook := range []string{"config-changed", "start", "update-status", "upgrade-charm"} {
+		s.services.wants = nil
+		s.hook(hook)
+		if diff := cmp.Diff([]services.Want{{Agent: true, Policy: true}}, s.services.wants); diff != "" {
+			t.Errorf("%s wants (-want +got):\n%s", hook, diff)
+		}
+	}
+	if s.message != "2 runners: 2 idle" {
+		t.Errorf("the status of a unit that is well: %q", s.message)
+	}
+	// The last applied state goes on beside a configuration that is bad.
+	s.services.wants = nil
+	s.config["path"] = "a b"
+	s.hook("config-changed")
+	if len(s.services.wants) != 1 {
+		t.Errorf("with a bad configuration %+v are wanted", s.services.wants)
+	}
+}
+
+func TestWithoutAStateThereAreNoServices(t *testing.T) {
+	s := newStage(t)
+	s.services = &residents{}
+	delete(s.config, "path")
+	s.hook("config-changed")
+	s.expectStatus(juju.Blocked, "path is missing")
+	if len(s.services.wants) > 0 {
+		t.Errorf("%+v are wanted", s.services.wants)
+	}
+}
+
+func TestAServiceThatIsNotWellIsANote(t *testing.T) {
+	s := newStage(t)
+	s.services = &residents{mended: []string{"the resident agent had ended and was started again"}}
+	s.hook("config-changed")
+	s.expectStatus(juju.Active, "2 runners: 2 idle; the resident agent had ended and was started again")
+	s.action("reconcile-runners")
+	if !strings.Contains(s.results["warning"], "the resident agent had ended") {
+		t.Errorf("reconcile-runners: %v", s.results)
+	}
+	s.action("flush-runners")
+	if !strings.Contains(s.results["warning"], "the resident agent had ended") {
+		t.Errorf("flush-runners: %v", s.results)
+	}
+
+	s.services.mended, s.services.err = nil, errors.New("cannot start Pebble: no space")
+	s.hook("update-status")
+	s.expectStatus(juju.Active, "2 runners: 2 idle; the unit's services: cannot start Pebble: no space")
+	s.expectMachines(2)
+
+	s.services.err = nil
+	s.services.report = []services.Health{{Name: services.Agent, Running: true, Healthy: true}, {Name: services.Policy}}
+	s.services.wants = nil
+	s.action("check-runners")
+	if got := s.results["warning"]; got != "the policy service does not run" {
+		t.Errorf("check-runners warns of %q", got)
+	}
+	if len(s.services.wants) > 0 {
+		t.Error("check-runners changed the services")
+	}
+}
+
+func TestTheAgentIsSwitchedOffByAFile(t *testing.T) {
+	s := newStage(t)
+	s.services = &residents{}
+	file := filepath.Join(s.root, services.AgentOffFile)
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s.hook("config-changed")
+	s.expectStatus(juju.Active, "2 runners: 2 idle; the resident agent is switched off by /etc/github-runner/no-agent")
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	s.hook("update-status")
+	if s.message != "2 runners: 2 idle" {
+		t.Errorf("with the agent on again, the status is %q", s.message)
+	}
+	if diff := cmp.Diff([]services.Want{{Policy: true}, {Agent: true, Policy: true}}, s.services.wants); diff != "" {
+		t.Errorf("wanted (-want +got):\n%s", diff)
+	}
+}
+
+func TestStopEndsTheServicesBeforeItWaitsForTheUnit(t *testing.T) {
+	s := newStage(t)
+	s.services = &residents{}
+	s.hook("config-changed")
+	// The agent has the unit until it is ended.
+	owner := runner.Owner{ModelUUID: "0a1b2c3d-0000-4000-8000-000000000000", Unit: "github-runner/0"}
+	dir, err := unitdir.Open(s.root, owner.Prefix())
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := dir.Lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.services.stop = unlock
+	s.hook("stop")
+	s.expectNothingLeft()
+	if s.services.stopped != 1 {
+		t.Errorf("the services were stopped %d times", s.services.stopped)
+	}
+	s.hook("remove")
+	s.expectNothingLeft()
+}
+
+func TestStopSaysThatServicesAreLeft(t *testing.T) {
+	s := newStage(t)
+	s.services = &residents{stopErr: errors.New("cannot end process 7: it survives SIGKILL")}
+	s.hook("config-changed")
+	if err := s.call(juju.KindHook, "stop"); err == nil || !strings.Contains(err.Error(), "process 7") {
+		t.Errorf("stop: %v", err)
+	}
+	s.expectMachines(0)
+	s.services.stopErr = nil
+	s.hook("stop")
+	s.expectNothingLeft()
+}
