@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -37,7 +38,7 @@ type Config struct {
 	Build    string
 	Assemble unit.Assemble
 	// Wake makes the agent look at the world now, as an event does.
-	Wake <-chan struct{}
+	Wake <-chan os.Signal
 	Log  *logrus.Entry
 }
 

@@ -34,6 +34,7 @@ type role func(ctx context.Context, args []string) error
 // roles are what the unit's Pebble starts, by the first argument.
 func roles() map[string]role {
 	return map[string]role{
+		"agent":  keepRunners,
 		"health": health,
 	}
 }
