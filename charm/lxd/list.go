@@ -3,7 +3,6 @@ package lxd
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -70,37 +69,6 @@ func (c *Cloud) List(ctx context.Context) ([]runner.Instance, error) {
 	}
 	slices.SortFunc(result, func(a, b runner.Instance) int { return strings.Compare(a.Name, b.Name) })
 	return result, nil
-}
-
-// all returns every instance, whoever's. The client's own call for it writes the
-// whole answer down once more, for a log that nobody reads: that was a third of
-// the CPU time of a reconcile of a thousand runners.
-func (s server) all() ([]api.Instance, error) {
-	response, _, err := s.RawQuery(http.MethodGet, "/1.0/instances?recursion=1", nil, "")
-	if err != nil {
-		return nil, err
-	}
-	// Without what profiles add: it holds the user-data once more.
-	var seen []struct {
-		Name       string            `json:"name"`
-		Type       string            `json:"type"`
-		Ephemeral  bool              `json:"ephemeral"`
-		Profiles   []string          `json:"profiles"`
-		StatusCode api.StatusCode    `json:"status_code"`
-		CreatedAt  time.Time         `json:"created_at"`
-		Config     map[string]string `json:"config"`
-	}
-	if err := response.MetadataAsStruct(&seen); err != nil {
-		return nil, err
-	}
-	instances := make([]api.Instance, 0, len(seen))
-	for _, i := range seen {
-		instances = append(instances, api.Instance{
-			Name: i.Name, Type: i.Type, Ephemeral: i.Ephemeral, Profiles: i.Profiles,
-			StatusCode: i.StatusCode, CreatedAt: i.CreatedAt, Config: i.Config,
-		})
-	}
-	return instances, nil
 }
 
 // sight is what can be seen of the work in an instance from the host.

@@ -25,6 +25,7 @@ type instances interface {
 	GetInstance(name string) (*api.Instance, string, error)
 	GetInstanceConsoleLog(name string, args *lxd.InstanceConsoleLogArgs) (io.ReadCloser, error)
 	GetOperations() ([]api.Operation, error)
+	DoHTTP(request *http.Request) (*http.Response, error)
 	RawWebsocket(path string) (*websocket.Conn, error)
 }
 

@@ -2,6 +2,7 @@ package lxd
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -232,5 +233,14 @@ func TestFilesOfUserDataCanBeReadInAGuest(t *testing.T) {
 	}
 	if got := read(cloudinit.JITPath); got != "" {
 		t.Errorf("the credentials are still there: %q", got)
+	}
+}
+
+// A world without GitHub has guests all the same: their application ends.
+func TestGuestWithoutGitHub(t *testing.T) {
+	server, err := New(Options{Dir: shortDir(t), Timing: Quick()})
+	must(t, err)
+	if _, err := server.options.Listen("jit"); !errors.Is(err, errNoGitHub) {
+		t.Errorf("a session without GitHub: %v", err)
 	}
 }

@@ -21,7 +21,8 @@ type Options struct {
 	// Dir is the lab's directory: the API's socket is lxd/unix.socket in it,
 	// the control socket cloud.sock.
 	Dir string
-	// Listen opens the session of a guest's runner application.
+	// Listen opens the session of a guest's runner application; nil: GitHub is
+	// out of the guests' reach.
 	Listen func(jit string) (Listener, error)
 	// Open opens the two sockets; nil: sockets of the machine.
 	Open func(path string) (net.Listener, error)
@@ -100,6 +101,9 @@ type restart struct {
 	done chan struct{}
 }
 
+// errNoGitHub is what a guest's runner application meets in a world without GitHub.
+var errNoGitHub = errors.New("cannot reach GitHub from here")
+
 // New returns an emulation with the state that an earlier one left in the same
 // directory; its instances are stopped, as after a reboot of the machine.
 func New(options Options) (*Server, error) {
@@ -120,6 +124,9 @@ func New(options Options) (*Server, error) {
 	}
 	if s.options.Open == nil {
 		s.options.Open = listen
+	}
+	if s.options.Listen == nil {
+		s.options.Listen = func(string) (Listener, error) { return nil, errNoGitHub }
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.events = newHub(func() bool { return s.faults.take(EventsLost, "") != nil })
