@@ -29,6 +29,8 @@ type document struct {
 	Scope            runner.Scope     `json:"scope"`
 	GitHubURL        string           `json:"github-url"`
 	Token            string           `json:"token"`
+	TokenBySecret    bool             `json:"token-by-secret,omitempty"`
+	App              appEntry         `json:"app,omitzero"`
 	Group            string           `json:"group"`
 	Labels           []string         `json:"labels"`
 	Count            int              `json:"count"`
@@ -52,6 +54,12 @@ type document struct {
 	Warnings         []string         `json:"warnings"`
 }
 
+type appEntry struct {
+	ClientID       string `json:"client-id"`
+	InstallationID int64  `json:"installation-id"`
+	PrivateKey     string `json:"private-key"`
+}
+
 type debugHostEntry struct {
 	Host               netip.Addr `json:"host"`
 	Port               uint16     `json:"port"`
@@ -71,7 +79,8 @@ func Encode(s CharmState) ([]byte, error) {
 		Unit:             s.Owner.Unit,
 		Scope:            s.Scope,
 		GitHubURL:        s.GitHubURL,
-		Token:            s.Token.Reveal(),
+		Token:            s.Credential.Token.Reveal(),
+		TokenBySecret:    s.Credential.TokenBySecret,
 		Group:            s.Group,
 		Labels:           s.Labels,
 		Count:            s.Count,
@@ -92,6 +101,9 @@ func Encode(s CharmState) ([]byte, error) {
 		AproxyExclude:    s.Aproxy.Exclude,
 		AproxyPorts:      s.Aproxy.Ports,
 		Warnings:         s.Warnings,
+	}
+	if app := s.Credential.App; app != (App{}) {
+		d.App = appEntry{ClientID: app.ClientID, InstallationID: app.InstallationID, PrivateKey: app.PrivateKey.Reveal()}
 	}
 	for _, host := range s.DebugHosts {
 		d.DebugHosts = append(d.DebugHosts, debugHostEntry(host))
@@ -117,7 +129,7 @@ func Decode(encoded []byte) (CharmState, error) {
 		Owner:             runner.Owner{ModelUUID: d.ModelUUID, Unit: d.Unit},
 		Scope:             d.Scope,
 		GitHubURL:         d.GitHubURL,
-		Token:             secret.New(d.Token),
+		Credential:        d.credential(),
 		Group:             d.Group,
 		Labels:            d.Labels,
 		Count:             d.Count,
@@ -144,6 +156,16 @@ func Decode(encoded []byte) (CharmState, error) {
 		return CharmState{}, fmt.Errorf("cannot decode the charm's state: %w", err)
 	}
 	return s, nil
+}
+
+// credential is the one of the document. Builds before there were others had a
+// token.
+func (d document) credential() Credential {
+	return Credential{
+		Token:         secret.New(d.Token),
+		TokenBySecret: d.TokenBySecret,
+		App:           App{ClientID: d.App.ClientID, InstallationID: d.App.InstallationID, PrivateKey: secret.New(d.App.PrivateKey)},
+	}
 }
 
 func decodeDocument(encoded []byte) (document, error) {
@@ -187,7 +209,7 @@ func check(s CharmState) error {
 		{"owner", unitName.MatchString(s.Owner.Unit) && modelUUID.MatchString(s.Owner.ModelUUID) && s.Owner.Check() == nil},
 		{"scope", isPath(s.Scope.Path) && apiOK && apiURL.User == nil},
 		{"github-url", serverOK},
-		{"token", isToken(s.Token.Reveal())},
+		{"credential", s.Credential.isValid()},
 		{"group", !s.Scope.IsOrganization() && s.Group == "" || s.Scope.IsOrganization() && isLine(s.Group, maxGroup)},
 		{"labels", len(s.Labels) > 0 && len(s.Labels) <= maxLabels && !slices.ContainsFunc(s.Labels, func(l string) bool { return !isLabel(l) })},
 		{"count", s.Count >= 0 && s.Count <= maxRunners},

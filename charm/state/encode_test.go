@@ -32,7 +32,7 @@ func TestRoundTrip(t *testing.T) {
 		if diff := diffStates(s, decoded); diff != "" {
 			t.Errorf("the state changes by being stored (-before +after):\n%s", diff)
 		}
-		if decoded.Token.Reveal() != s.Token.Reveal() {
+		if decoded.Credential.Token.Reveal() != s.Credential.Token.Reveal() {
 			t.Error("the token is not stored")
 		}
 		if again := mustEncode(t, decoded); !bytes.Equal(again, mustEncode(t, s)) {
@@ -216,7 +216,7 @@ func TestDecodeReadsOtherBuilds(t *testing.T) {
 			t.Errorf("the state of %s: %v", name, err)
 			continue
 		}
-		if s.Scope.Path != "acme/gadgets" || s.Token.Reveal() != "ghp_example" || s.Count != 2 || len(s.Denylist) != 2 || len(s.Labels) != 7 {
+		if s.Scope.Path != "acme/gadgets" || s.Credential.Token.Reveal() != "ghp_example" || s.Count != 2 || len(s.Denylist) != 2 || len(s.Labels) != 7 {
 			t.Errorf("the state of %s reads as %+v", name, s)
 		}
 	}

@@ -14,7 +14,7 @@ type declaredOption struct {
 }
 
 var allOptions = []string{
-	optionPath, optionToken, optionGroup, optionGitHubURL, optionLabels, optionVirtualMachines,
+	optionPath, optionToken, optionTokenSecret, optionAppClient, optionAppInstallation, optionAppKey, optionGroup, optionGitHubURL, optionLabels, optionVirtualMachines,
 	optionReconcileInterval, optionBaseImage, optionInstanceType, optionStorage, optionCPU, optionMemory,
 	optionDisk, optionDenylist, optionDockerhubMirror, optionUseAproxy, optionAproxyExclude,
 	optionAproxyPorts, optionClouds, optionFlavor,
@@ -49,6 +49,10 @@ func TestConfigYAMLIsInStep(t *testing.T) {
 		// A string without a default is the same as one with an empty one.
 		if option.Default == nil && option.Type == "string" {
 			option.Default = ""
+		}
+		// And so is a number without one, and 0.
+		if option.Default == nil && option.Type == "int" {
+			option.Default = 0
 		}
 		if option.Default != defaultOf(name) {
 			t.Errorf("option %s has default %v in config.yaml and %v here", name, option.Default, defaultOf(name))

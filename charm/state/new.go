@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github-runner/charm/runner"
-	"github-runner/charm/secret"
 )
 
 // Source is what the hook tools and the machine gave, as it came.
@@ -14,6 +13,8 @@ type Source struct {
 	// Config is the answer of config-get, decoded from JSON. Unset options are
 	// absent or nil; unknown ones are ignored.
 	Config map[string]any
+	// Secrets are the Juju secrets that SecretIDs says are named in Config.
+	Secrets map[string]Secret
 	// Proxies are the values of JUJU_CHARM_HTTP_PROXY, JUJU_CHARM_HTTPS_PROXY
 	// and JUJU_CHARM_NO_PROXY.
 	Proxies Proxies
@@ -41,14 +42,19 @@ const (
 
 // New makes the state, or returns Problems with everything that is wrong.
 func New(source Source) (CharmState, error) {
-	r := &reader{config: source.Config, warnings: slices.Clone(source.Warnings)}
+	r := &reader{
+		config:      source.Config,
+		secrets:     source.Secrets,
+		application: applicationOf(runner.Owner{Unit: source.Unit}),
+		warnings:    slices.Clone(source.Warnings),
+	}
 	s := CharmState{
 		Owner: r.owner(source),
 		Arch:  r.arch(source.Machine),
 	}
 	s.GitHubURL, s.Scope.API = r.server()
 	s.Scope.Path = r.path()
-	s.Token = r.token()
+	s.Credential = r.credential()
 	s.Group = r.group(s.Scope)
 	s.ReconcileInterval = time.Duration(r.integer(optionReconcileInterval, 1, maxInterval)) * time.Minute
 	s.Count = r.integer(optionVirtualMachines, 0, maxRunners)
@@ -117,19 +123,6 @@ func (r *reader) testMode() {
 	if value := r.text(optionTestMode); value != "" && value != "insecure" {
 		r.invalid(optionTestMode, value, "leave it unset; for containers set lxd-instance-type=container")
 	}
-}
-
-func (r *reader) token() secret.Text {
-	token := r.text(optionToken)
-	if token == "" {
-		r.missing(optionToken, "give a personal access token for GitHub")
-		return secret.Text{}
-	}
-	if !isToken(token) {
-		r.hidden(optionToken, "give a personal access token as GitHub showed it, without spaces or line breaks in it")
-		return secret.Text{}
-	}
-	return secret.New(token)
 }
 
 // maxToken is generous: GitHub says that tokens stay under 255 characters.

@@ -13,6 +13,10 @@ import (
 const (
 	optionPath              = "path"
 	optionToken             = "token"
+	optionTokenSecret       = "token-secret-id"
+	optionAppClient         = "github-app-client-id"
+	optionAppInstallation   = "github-app-installation-id"
+	optionAppKey            = "github-app-private-key-secret-id"
 	optionGroup             = "group"
 	optionGitHubURL         = "github-url"
 	optionLabels            = "labels"
@@ -46,6 +50,9 @@ func defaultOf(option string) any {
 		return "default"
 	case optionGitHubURL:
 		return "https://github.com"
+	case optionAppInstallation:
+		// No installation has this number: it is the same as none.
+		return 0
 	case optionVirtualMachines:
 		return 1
 	case optionReconcileInterval:
@@ -76,9 +83,11 @@ func defaultOf(option string) any {
 
 // reader reads options by their types and gathers what is wrong.
 type reader struct {
-	config   map[string]any
-	problems Problems
-	warnings []string
+	config      map[string]any
+	secrets     map[string]Secret
+	application string
+	problems    Problems
+	warnings    []string
 }
 
 func (r *reader) reject(problem Problem) {
@@ -122,6 +131,17 @@ func (r *reader) text(option string) string {
 		return fallback
 	}
 	return text
+}
+
+// isSet reports whether an option has a value other than nothing and 0, be it of
+// the right type or not.
+func (r *reader) isSet(option string) bool {
+	value := r.config[option]
+	if text, ok := value.(string); ok {
+		return strings.TrimSpace(text) != ""
+	}
+	number, ok := asInt(value)
+	return value != nil && (!ok || number != 0)
 }
 
 // list returns the entries of a string option that are separated by commas,

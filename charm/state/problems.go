@@ -2,6 +2,7 @@ package state
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -17,6 +18,8 @@ type Problem struct {
 	Fault string
 	// Right says what would be right.
 	Right string
+	// Passes is set where nobody need do anything: it may be gone the next time.
+	Passes bool
 }
 
 // Error is one line: option, bad value, what would be right.
@@ -39,6 +42,11 @@ func (p Problems) Error() string {
 		lines[i] = problem.Error()
 	}
 	return strings.Join(lines, "; ")
+}
+
+// Pass reports whether nothing is wrong but what may be gone the next time.
+func (p Problems) Pass() bool {
+	return !slices.ContainsFunc(p, func(problem Problem) bool { return !problem.Passes })
 }
 
 // shownLength is how many characters of a bad value a person is shown: enough

@@ -5,14 +5,13 @@ import (
 	"time"
 
 	"github-runner/charm/runner"
-	"github-runner/charm/secret"
 )
 
 // CharmState is everything that a unit was asked for, checked and complete.
 // It is a value: nobody changes one, a new configuration makes a new one.
 //
-// It holds secrets: Token, and the URLs in Proxies, which may carry a password.
-// They print as [redacted].
+// It holds secrets: those in Credential, and the URLs in Proxies, which may carry
+// a password. They print as [redacted].
 type CharmState struct {
 	// Owner is the unit, and so the owner of all runners made from this state.
 	Owner runner.Owner
@@ -21,8 +20,8 @@ type CharmState struct {
 	// GitHubURL is the address of the GitHub server's web pages, without a
 	// slash at its end.
 	GitHubURL string
-	// Token is the personal access token for GitHub's API.
-	Token secret.Text
+	// Credential is for GitHub's API.
+	Credential Credential
 	// Group is the organisation's runner group; empty for a repository, which
 	// has none.
 	Group string
