@@ -33,6 +33,7 @@ func githubCommands() []githubCommand {
 		{"calls", "Count the API's calls per endpoint; --reset starts anew", githubCalls},
 		{"wait", "Wait until jobs or runners are as said", githubWait},
 		{"group", "Add or remove a runner group: group add|remove ORGANISATION NAME", githubGroup},
+		{"app", "Make a GitHub App: app add --key FILE; app list; app suspend|resume|expire CLIENT-ID", githubApp},
 		{"fault", "Let things go wrong: fault add KIND, fault list, fault clear [ID]", githubFault},
 	}
 }

@@ -64,6 +64,7 @@ func (s signalling) Write(p []byte) (int, error) {
 
 func TestGitHubCommands(t *testing.T) {
 	lab := startGitHub(t)
+	key := filepath.Join(t.TempDir(), "app.pem")
 	for _, step := range []struct {
 		stdin string
 		args  string
@@ -81,6 +82,9 @@ func TestGitHubCommands(t *testing.T) {
 		{"", "calls --reset", `^$`},
 		{"", "group add acme fast", `^$`},
 		{"", "group remove acme fast", `^$`},
+		{"", "app add --account acme --key KEY", `^CLIENT-ID +INSTALLATION-ID +ACCOUNT +SUSPENDED\nIv23li[0-9a-f]{14} +[0-9]+ +acme +false\n$`},
+		{"", "app list --format json", `"client_id": "Iv23li[0-9a-f]{14}",\n +"installation_id": [0-9]+,\n +"account": "acme"\n`},
+		{"", "app add --key -", `^-----BEGIN RSA PRIVATE KEY-----\n`},
 		{"", "fault add status --on register --status 503 --nth 2", `status +register +0 +1 +status 503`},
 		{"", "fault add kill-after --on delete", `kill-after +delete +0 +1`},
 		{"", "fault add delay --delay 3s --for 1m", `delay +- +0 +all +delay 3s, for 1m0s`},
@@ -88,10 +92,13 @@ func TestGitHubCommands(t *testing.T) {
 		{"", "fault clear", `^$`},
 		{"", "fault list --format json", `^\[\]\n$`},
 	} {
-		out, err := lab(step.stdin, strings.Fields(step.args)...)
+		out, err := lab(step.stdin, strings.Fields(strings.ReplaceAll(step.args, "KEY", key))...)
 		if err != nil || !regexp.MustCompile(step.want).MatchString(out) {
 			t.Errorf("lab github %s: %v, prints\n%s\nwant %s", step.args, err, out, step.want)
 		}
+	}
+	if info, err := os.Stat(key); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the App's private key is kept as %v (%v), want a file for its owner alone", info, err)
 	}
 	var jobs []github.JobInfo
 	out, err := lab("", "jobs", "--format", "json")
@@ -105,6 +112,7 @@ func TestGitHubCommandsRefuse(t *testing.T) {
 	for _, args := range []string{
 		"", "nonsense", "job extra", "job --count x", "jobs --format xml", "jobs extra", "end x",
 		"group", "group rename a b", "fault", "fault break", "fault add", "fault add status extra", "fault clear x", "fault clear 0",
+		"app", "app add", "app list x", "app suspend", "app rename a",
 		"wait --online many",
 	} {
 		_, err := lab("", strings.Fields(args)...)
@@ -115,6 +123,7 @@ func TestGitHubCommandsRefuse(t *testing.T) {
 	}
 	for _, args := range []string{
 		"job --count -1", "job --repo acme", "job --script /nowhere", "fault add meteor", "fault add status", "group add a/b c", "group remove acme none",
+		"app suspend none", "app resume none", "app expire none", "app add --key /nowhere/key",
 		"wait --online 1 --timeout 1ms",
 	} {
 		_, err := lab("", strings.Fields(args)...)

@@ -36,9 +36,13 @@ func routes() []route {
 		{"downloads", "GET {scope}/actions/runners/downloads", (*Server).listDownloads},
 		{"groups", "GET /orgs/{org}/actions/runner-groups", (*Server).listGroups},
 		{"run-jobs", "GET /repos/{owner}/{repo}/actions/runs/{id}/jobs", (*Server).listRunJobs},
+		{appTokenRoute, "POST /app/installations/{installation}/access_tokens", (*Server).makeInstallationToken},
 		{"rate-limit", "GET /rate_limit", (*Server).showRateLimit},
 	}
 }
+
+// appTokenRoute is the one call that is made with a JWT.
+const appTokenRoute = "app-token"
 
 const (
 	repositoryPath   = "/repos/{owner}/{repo}"
@@ -146,8 +150,11 @@ func (s *Server) answer(w http.ResponseWriter, c *apiCall) {
 
 // decide returns the answer, and whether it costs nothing.
 func (s *Server) decide(c *apiCall, hits hits) (answer reply, free bool) {
-	if len(c.token) < 3 || hits.revoked() {
+	if hits.revoked() {
 		return problem(http.StatusUnauthorized, "Bad credentials"), true
+	}
+	if refused, ok := s.refused(c); ok {
+		return refused, true
 	}
 	if limited, ok := s.overLimit(c, hits); ok {
 		return limited, true

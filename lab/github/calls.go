@@ -64,6 +64,7 @@ type budget struct {
 
 // budgetOf returns a token's budget of this hour. The lock is held.
 func (s *Server) budgetOf(token string, now time.Time) *budget {
+	token = s.payer(token)
 	b := s.budgets[token]
 	if b == nil || !now.Before(b.reset) {
 		b = &budget{reset: now.Add(time.Hour)}
@@ -102,7 +103,7 @@ func (s *Server) overLimit(c *apiCall, hits hits) (reply, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b := s.budgetOf(c.token, c.now)
-	if b.used < s.options.Limit || c.route.name == "rate-limit" {
+	if b.used < s.options.Limit || c.route.name == "rate-limit" || c.route.name == appTokenRoute {
 		return reply{}, false
 	}
 	return primaryLimit(s.options.Limit, b.reset), true

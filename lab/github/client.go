@@ -91,6 +91,26 @@ func (c *Client) RemoveGroup(ctx context.Context, organization, name string) err
 	return c.order(ctx, http.MethodPost, "/groups/remove", groupRequest{organization, name}, nil)
 }
 
+// AddApp makes a GitHub App that is installed at an account, or everywhere.
+func (c *Client) AddApp(ctx context.Context, account string) (App, error) {
+	return ask[App](ctx, c, http.MethodPost, "/apps", appRequest{Account: account})
+}
+
+// Apps returns all Apps, oldest first, without their keys.
+func (c *Client) Apps(ctx context.Context) ([]App, error) {
+	return ask[[]App](ctx, c, http.MethodGet, "/apps", nil)
+}
+
+// SuspendApp suspends an App's installation, or ends that.
+func (c *Client) SuspendApp(ctx context.Context, clientID string, suspended bool) error {
+	return c.order(ctx, http.MethodPost, "/apps/suspend", appRequest{ClientID: clientID, Suspended: suspended}, nil)
+}
+
+// ExpireTokens ends the tokens that an App's installation has.
+func (c *Client) ExpireTokens(ctx context.Context, clientID string) error {
+	return c.order(ctx, http.MethodPost, "/apps/expire", appRequest{ClientID: clientID}, nil)
+}
+
 // Wait blocks until a condition holds.
 func (c *Client) Wait(ctx context.Context, condition Condition) error {
 	return c.order(ctx, http.MethodPost, "/wait", condition, nil)

@@ -223,6 +223,14 @@ func (s *Server) Control() http.Handler {
 	mux.HandleFunc("POST /groups/remove", order(func(_ context.Context, asked groupRequest) (any, error) {
 		return nil, s.RemoveGroup(asked.Organization, asked.Name)
 	}))
+	mux.HandleFunc("GET /apps", show(s.Apps))
+	mux.HandleFunc("POST /apps", order(func(_ context.Context, asked appRequest) (any, error) { return s.AddApp(asked.Account) }))
+	mux.HandleFunc("POST /apps/suspend", order(func(_ context.Context, asked appRequest) (any, error) {
+		return nil, s.SuspendApp(asked.ClientID, asked.Suspended)
+	}))
+	mux.HandleFunc("POST /apps/expire", order(func(_ context.Context, asked appRequest) (any, error) {
+		return nil, s.ExpireTokens(asked.ClientID)
+	}))
 	mux.HandleFunc("POST /wait", order(func(ctx context.Context, asked Condition) (any, error) { return nil, s.Wait(ctx, asked) }))
 	return mux
 }
@@ -230,6 +238,12 @@ func (s *Server) Control() http.Handler {
 type endRequest struct {
 	IDs        []int64 `json:"ids"`
 	Conclusion string  `json:"conclusion"`
+}
+
+type appRequest struct {
+	ClientID  string `json:"client_id"`
+	Account   string `json:"account"`
+	Suspended bool   `json:"suspended"`
 }
 
 type groupRequest struct {

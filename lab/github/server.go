@@ -50,6 +50,9 @@ type Server struct {
 	faults   []*fault
 	calls    map[string]*Calls
 	budgets  map[string]*budget
+	// apps are the GitHub Apps by their client ID, issued what tokens they got.
+	apps   map[string]*app
+	issued map[string]*issued
 }
 
 // New returns a server with no runner and no job.
@@ -81,6 +84,8 @@ func New(options Options) (*Server, error) {
 		groups:       map[string][]*Group{},
 		calls:        map[string]*Calls{},
 		budgets:      map[string]*budget{},
+		apps:         map[string]*app{},
+		issued:       map[string]*issued{},
 	}
 	s.api = s.newAPI()
 	s.runners = s.newRunnerAPI()
