@@ -23,7 +23,7 @@ var applicationName = regexp.MustCompile(`^actions-runner-linux-(?:x64|arm64)-([
 func (c *Client) Application(ctx context.Context, scope runner.Scope, arch string) (runner.Application, error) {
 	defer c.answers.save()
 	var found runner.Application
-	err := c.do(ctx, call{scope: scope, token: c.options.Token}, func(ctx context.Context, api *gh.ActionsService) error {
+	err := c.do(ctx, call{scope: scope, credential: c.options.Credential}, func(ctx context.Context, api *gh.ActionsService) error {
 		var list []*gh.RunnerApplicationDownload
 		var err error
 		if scope.IsOrganization() {

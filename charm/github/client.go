@@ -2,15 +2,13 @@
 // need: registrations, runner groups, the runner application and jobs, of
 // repositories and organisations, on github.com and on enterprise servers.
 //
-// Every call is made once and has a deadline. Nothing is retried and nothing
-// waits for a rate limit: the errors say what happened in the terms of package
-// runner, and the caller decides.
+// Every call is made once and has a deadline. Nothing is retried, but what GitHub
+// refused a GitHub App's old token for, and nothing waits for a rate limit: the
+// errors say what happened in the terms of package runner, and the caller decides.
 package github
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +22,7 @@ import (
 	gh "github.com/google/go-github/v62/github"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/net/http/httpproxy"
+	"golang.org/x/sync/singleflight"
 
 	"github-runner/charm/runner"
 	"github-runner/charm/secret"
@@ -38,13 +37,13 @@ var _ runner.GitHub = (*Client)(nil)
 
 // Options is what a Client works with.
 type Options struct {
-	// Token authorises every call.
-	Token secret.Text
-	// Former are tokens for scopes that runners still have registrations in,
-	// but that are no longer the configured one. One is used to look after
-	// these registrations where Token gets 401, 403 or 404, never to make a
-	// new one.
-	Former map[runner.Scope]secret.Text
+	// Credential authorises every call.
+	Credential Credential
+	// Former are credentials for scopes that runners still have registrations
+	// in, but that are no longer the configured one. One is used to look after
+	// these registrations where Credential gets 401, 403 or 404, never to make
+	// a new one.
+	Former map[runner.Scope]Credential
 	// Proxy is how GitHub is reached. The process's environment has no say.
 	Proxy Proxy
 	// UserAgent names the caller; GitHub asks for one. Default
@@ -53,6 +52,9 @@ type Options struct {
 	// Cache keeps what GitHub answered, with its ETags, from one process to the
 	// next; nil keeps it only as long as the Client.
 	Cache Cache
+	// Tokens keeps the tokens of GitHub Apps from one process to the next: a
+	// place that others can't read. Nil keeps them as long as the Client.
+	Tokens Cache
 	// Timeout bounds each call, default 30 s.
 	Timeout time.Duration
 	// Way is how calls reach the server.
@@ -86,13 +88,16 @@ type Client struct {
 	transport *http.Transport
 	carrier   http.RoundTripper
 	answers   *answers
-	log       *logrus.Entry
+	appTokens *appTokens
+	// renewals keeps several calls from each getting a token for one App.
+	renewals singleflight.Group
+	log      *logrus.Entry
 
 	mu sync.Mutex
-	// proven is the token that last listed a scope: with it, a 404 is about
+	// proven is the credential that last listed a scope: with it, a 404 is about
 	// the thing that was asked for, not about the scope.
-	proven map[runner.Scope]secret.Text
-	// limited is until when a token's calls are refused without asking GitHub,
+	proven map[runner.Scope]Credential
+	// limited is until when a credential's calls are refused without asking GitHub,
 	// which counts calls made in spite of a limit against the caller.
 	limited map[string]time.Time
 	groups  map[groupKey]int64
@@ -138,8 +143,9 @@ func New(options Options) *Client {
 		transport: transport,
 		carrier:   carrier,
 		answers:   newAnswers(options.Cache, log),
+		appTokens: newAppTokens(options.Tokens, log),
 		log:       log,
-		proven:    map[runner.Scope]secret.Text{},
+		proven:    map[runner.Scope]Credential{},
 		limited:   map[string]time.Time{},
 		groups:    map[groupKey]int64{},
 	}
@@ -152,54 +158,68 @@ func (c *Client) Close() {
 
 // call is one request to GitHub.
 type call struct {
-	scope   runner.Scope
-	token   secret.Text
-	refusal refusal
+	scope      runner.Scope
+	credential Credential
+	refusal    refusal
+	// token is what it is sent with.
+	token secret.Text
 }
 
 // do makes one call with a deadline and turns what went wrong into an error of
 // package runner. The function it is given returns errBadAnswer for an answer
 // that can't be GitHub's.
 func (c *Client) do(ctx context.Context, call call, ask func(context.Context, *gh.ActionsService) error) error {
+	if _, err := parseBase(call.scope.API); err != nil {
+		return err
+	}
+	if call.credential.IsZero() {
+		return runner.Trouble{Advice: "set the option token", Err: runner.ErrUnauthorized}
+	}
+	key := call.credential.key(call.scope.API)
+	if until := c.limitOf(key); !until.IsZero() {
+		return runner.RateLimited{Until: until}
+	}
+	within, cancel := context.WithTimeout(ctx, c.options.Timeout)
+	defer cancel()
+	send := func(ctx context.Context, api *gh.Client) error { return ask(ctx, api.Actions) }
+	token, err := c.authorise(within, call, secret.Text{})
+	if err == nil {
+		err = c.send(within, call, token, send)
+	}
+	err = c.again(within, call, token, err, send)
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var limit runner.RateLimited
+	if errors.As(err, &limit) {
+		c.limit(key, limit.Until)
+	}
+	return err
+}
+
+// send makes one call with a token.
+func (c *Client) send(ctx context.Context, call call, token secret.Text, ask func(context.Context, *gh.Client) error) error {
 	base, err := parseBase(call.scope.API)
 	if err != nil {
 		return err
 	}
-	if call.token.IsZero() {
-		return runner.Trouble{Advice: "set the option token", Err: runner.ErrUnauthorized}
-	}
-	key := keyOf(call.scope.API, call.token)
-	if until := c.limitOf(key); !until.IsZero() {
-		return runner.RateLimited{Until: until}
-	}
+	call.token = token
 	wire := &wire{
 		base:    c.carrier,
 		host:    base.Host,
-		token:   call.token,
-		key:     key,
+		token:   token,
+		key:     call.credential.key(call.scope.API),
 		answers: c.answers,
 		log:     c.log,
 	}
 	api := gh.NewClient(&http.Client{Transport: wire, CheckRedirect: wire.redirect})
 	api.BaseURL = base
 	api.UserAgent = c.options.UserAgent
-
-	within, cancel := context.WithTimeout(ctx, c.options.Timeout)
-	defer cancel()
-	err = ask(within, api.Actions)
-	if err == nil {
-		c.answers.keep(wire.fresh)
-		return nil
+	if err := ask(ctx, api); err != nil {
+		return call.explain(err, wire.status)
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	err = call.explain(err, wire.status)
-	var limit runner.RateLimited
-	if errors.As(err, &limit) {
-		c.limit(key, limit.Until)
-	}
-	return err
+	c.answers.keep(wire.fresh)
+	return nil
 }
 
 func (c *Client) limitOf(key string) time.Time {
@@ -219,37 +239,38 @@ func (c *Client) limit(key string, until time.Time) {
 	c.limited[key] = until
 }
 
-// access returns the token that can see a scope, which it asks GitHub for if
+// access returns the credential that can see a scope, which it asks GitHub for if
 // nothing has been listed there yet.
-func (c *Client) access(ctx context.Context, scope runner.Scope) (secret.Text, error) {
+func (c *Client) access(ctx context.Context, scope runner.Scope) (Credential, error) {
 	c.mu.Lock()
-	token, ok := c.proven[scope]
+	credential, ok := c.proven[scope]
 	c.mu.Unlock()
 	if ok {
-		return token, nil
+		return credential, nil
 	}
-	_, token, err := c.page(ctx, scope, secret.Text{}, 1)
-	return token, err
+	_, credential, err := c.page(ctx, scope, Credential{}, 1)
+	return credential, err
 }
 
-// tokens are those to try for a scope, the most promising first.
-func (c *Client) tokens(scope runner.Scope) []secret.Text {
+// credentials are those to try for a scope, the most promising first.
+func (c *Client) credentials(scope runner.Scope) []Credential {
+	current := c.options.Credential
 	former, ok := c.options.Former[scope]
-	if !ok || former.IsZero() || former.Equal(c.options.Token) {
-		return []secret.Text{c.options.Token}
+	if !ok || former.IsZero() || former.equal(current) {
+		return []Credential{current}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.proven[scope].Equal(former) {
-		return []secret.Text{former, c.options.Token}
+	if c.proven[scope].equal(former) {
+		return []Credential{former, current}
 	}
-	return []secret.Text{c.options.Token, former}
+	return []Credential{current, former}
 }
 
-func (c *Client) prove(scope runner.Scope, token secret.Text) {
+func (c *Client) prove(scope runner.Scope, credential Credential) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.proven[scope] = token
+	c.proven[scope] = credential
 }
 
 func (c *Client) doubt(scope runner.Scope) {
@@ -266,12 +287,6 @@ func parseBase(api string) (*url.URL, error) {
 	}
 	base.Path = strings.TrimSuffix(base.Path, "/") + "/"
 	return base, nil
-}
-
-// keyOf identifies a token at a server without giving it away.
-func keyOf(api string, token secret.Text) string {
-	sum := sha256.Sum256([]byte(api + "\x00" + token.Reveal()))
-	return hex.EncodeToString(sum[:16])
 }
 
 // owner and repository are the two halves of a scope's path as they stand in a

@@ -35,6 +35,8 @@ type refusal struct {
 	invalid string
 	// busy tells that a 422 means a running job.
 	busy bool
+	// signed tells that it is authorised by a signature of our own.
+	signed bool
 	// advice in place of the general one for 404 and 403.
 	notFoundAdvice  string
 	forbiddenAdvice string
@@ -100,15 +102,17 @@ func (c call) explainStatus(response *http.Response, message string) error {
 	}
 	switch {
 	case status == http.StatusUnauthorized:
-		return runner.Trouble{Advice: "check the option token: GitHub refuses it", Err: said(runner.ErrUnauthorized)}
+		advice := c.credential.refused()
+		if c.refusal.signed {
+			advice = signatureAdvice(response, time.Now())
+		}
+		return runner.Trouble{Advice: advice, Err: said(runner.ErrUnauthorized)}
 	case status == http.StatusForbidden:
-		advice := fmt.Sprintf("give the token the right to manage the self-hosted runners of %s", c.scope)
-		return runner.Trouble{Advice: either(c.refusal.forbiddenAdvice, advice), Err: said(runner.ErrForbidden)}
+		return runner.Trouble{Advice: either(c.refusal.forbiddenAdvice, c.credential.weak(c.scope)), Err: said(runner.ErrForbidden)}
 	case status == http.StatusNotFound && c.refusal.notFound != "":
 		return fmt.Errorf("%w: %s", runner.ErrNotFound, c.refusal.notFound)
 	case status == http.StatusNotFound:
-		advice := fmt.Sprintf("check the option path (%s), and whether the token may manage its runners", c.scope)
-		return runner.Trouble{Advice: either(c.refusal.notFoundAdvice, advice), Err: said(runner.ErrNotFound)}
+		return runner.Trouble{Advice: either(c.refusal.notFoundAdvice, c.credential.blind(c.scope)), Err: said(runner.ErrNotFound)}
 	case status == http.StatusConflict:
 		return said(runner.ErrExists)
 	case status == http.StatusUnprocessableEntity && c.refusal.busy:

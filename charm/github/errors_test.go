@@ -210,7 +210,7 @@ func TestNobodyThere(t *testing.T) {
 	server := httptest.NewServer(nil)
 	scope := runner.Scope{API: server.URL, Path: "acme/widgets"}
 	server.Close()
-	client := github.New(github.Options{Token: secret.New(token)})
+	client := github.New(github.Options{Credential: github.Credential{Token: secret.New(token)}})
 	if _, err := client.Runners(testContext(t), scope, ""); !errors.Is(err, runner.ErrUnreachable) {
 		t.Errorf("it gives %v, want ErrUnreachable", err)
 	}
@@ -222,7 +222,7 @@ func TestUnknownCertificate(t *testing.T) {
 	server.StartTLS()
 	defer server.Close()
 	scope := runner.Scope{API: server.URL, Path: "acme/widgets"}
-	_, err := github.New(github.Options{Token: secret.New(token)}).Runners(testContext(t), scope, "")
+	_, err := github.New(github.Options{Credential: github.Credential{Token: secret.New(token)}}).Runners(testContext(t), scope, "")
 	if !errors.Is(err, runner.ErrUnreachable) {
 		t.Errorf("it gives %v, want ErrUnreachable", err)
 	}
@@ -231,7 +231,7 @@ func TestUnknownCertificate(t *testing.T) {
 
 func TestBadAddress(t *testing.T) {
 	for _, api := range []string{"", "acme", "ftp://x", "https://", "https://user:pw@host", "http://a b/", "https://x:port"} {
-		client := github.New(github.Options{Token: secret.New(token)})
+		client := github.New(github.Options{Credential: github.Credential{Token: secret.New(token)}})
 		_, err := client.Runners(testContext(t), runner.Scope{API: api, Path: "acme"}, "")
 		wantAdvice(t, err, "github-url")
 	}
@@ -239,7 +239,7 @@ func TestBadAddress(t *testing.T) {
 
 func TestNoToken(t *testing.T) {
 	w := newWorld(t, lab.Options{})
-	client := w.client(func(o *github.Options) { o.Token = secret.Text{} })
+	client := w.client(func(o *github.Options) { o.Credential = github.Credential{} })
 	_, err := client.Runners(testContext(t), w.repository(), "")
 	if !errors.Is(err, runner.ErrUnauthorized) {
 		t.Errorf("it gives %v, want ErrUnauthorized", err)
@@ -254,7 +254,7 @@ func TestHostilePathStaysInItsPlace(t *testing.T) {
 		_, _ = io.WriteString(w, `{"total_count":0,"runners":[]}`)
 	}))
 	defer server.Close()
-	client := github.New(github.Options{Token: secret.New(token)})
+	client := github.New(github.Options{Credential: github.Credential{Token: secret.New(token)}})
 	for path, want := range map[string]string{
 		"a b?c":      "/orgs/a%20b%3Fc/actions/runners",
 		"o/r#s":      "/repos/o/r%23s/actions/runners",

@@ -76,7 +76,7 @@ func (c *Client) groupPage(ctx context.Context, scope runner.Scope, page int) ([
 	var groups []*gh.RunnerGroup
 	var next int
 	options := &gh.ListOrgRunnerGroupOptions{ListOptions: gh.ListOptions{PerPage: perPage, Page: page}}
-	err := c.do(ctx, call{scope: scope, token: c.options.Token}, func(ctx context.Context, api *gh.ActionsService) error {
+	err := c.do(ctx, call{scope: scope, credential: c.options.Credential}, func(ctx context.Context, api *gh.ActionsService) error {
 		answer, response, err := api.ListOrganizationRunnerGroups(ctx, owner(scope), options)
 		if err != nil {
 			return err

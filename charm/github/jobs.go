@@ -51,8 +51,8 @@ func (c *Client) jobPage(ctx context.Context, scope, target runner.Scope, runID 
 	var next int
 	options := &gh.ListWorkflowJobsOptions{ListOptions: gh.ListOptions{PerPage: perPage, Page: page}}
 	missing := refusal{notFound: fmt.Sprintf("run %d of %s", runID, target)}
-	token := c.tokens(scope)[0]
-	err := c.do(ctx, call{scope: target, token: token, refusal: missing}, func(ctx context.Context, api *gh.ActionsService) error {
+	credential := c.credentials(scope)[0]
+	err := c.do(ctx, call{scope: target, credential: credential, refusal: missing}, func(ctx context.Context, api *gh.ActionsService) error {
 		answer, response, err := api.ListWorkflowJobs(ctx, owner(target), repository(target), runID, options)
 		if err != nil {
 			return err

@@ -46,7 +46,7 @@ func newWorld(t testing.TB, options lab.Options) world {
 }
 
 func (w world) client(change func(*github.Options)) *github.Client {
-	options := github.Options{Token: secret.New(token)}
+	options := github.Options{Credential: github.Credential{Token: secret.New(token)}}
 	if change != nil {
 		change(&options)
 	}

@@ -27,13 +27,13 @@ const (
 func (c *Client) Runners(ctx context.Context, scope runner.Scope, prefix string) ([]runner.Registration, error) {
 	defer c.answers.save()
 	var found []runner.Registration
-	var token secret.Text
+	var credential Credential
 	seen := map[int64]bool{}
 	for page := 1; page > 0; {
 		if page > maxPages {
 			return nil, fmt.Errorf("cannot list the runners of %s: it has more than %d", scope, maxPages*perPage)
 		}
-		list, proven, err := c.page(ctx, scope, token, page)
+		list, proven, err := c.page(ctx, scope, credential, page)
 		if err != nil {
 			return nil, fmt.Errorf("cannot list the runners of %s: %w", scope, err)
 		}
@@ -43,7 +43,7 @@ func (c *Client) Runners(ctx context.Context, scope runner.Scope, prefix string)
 				found = append(found, registration(scope, r))
 			}
 		}
-		page, token = list.next, proven
+		page, credential = list.next, proven
 	}
 	return found, nil
 }
@@ -54,33 +54,33 @@ type listed struct {
 	next    int // 0 after the last one
 }
 
-// page asks for one page of a scope's runners and returns the token that
-// GitHub gave it for: the given one, or the first that works.
-func (c *Client) page(ctx context.Context, scope runner.Scope, token secret.Text, number int) (listed, secret.Text, error) {
-	tokens := []secret.Text{token}
-	if token.IsZero() {
-		tokens = c.tokens(scope)
+// page asks for one page of a scope's runners and returns the credential
+// that GitHub gave it for: the given one, or the first that works.
+func (c *Client) page(ctx context.Context, scope runner.Scope, given Credential, number int) (listed, Credential, error) {
+	credentials := []Credential{given}
+	if given.IsZero() {
+		credentials = c.credentials(scope)
 	}
 	var err error
-	for _, token := range tokens {
+	for _, credential := range credentials {
 		var list listed
-		list, err = c.pageWith(ctx, scope, token, number)
+		list, err = c.pageWith(ctx, scope, credential, number)
 		if err == nil {
-			c.prove(scope, token)
-			return list, token, nil
+			c.prove(scope, credential)
+			return list, credential, nil
 		}
 		if !isRefusal(err) {
 			break
 		}
 		c.doubt(scope)
 	}
-	return listed{}, secret.Text{}, err
+	return listed{}, Credential{}, err
 }
 
-func (c *Client) pageWith(ctx context.Context, scope runner.Scope, token secret.Text, number int) (listed, error) {
+func (c *Client) pageWith(ctx context.Context, scope runner.Scope, credential Credential, number int) (listed, error) {
 	var list listed
 	options := &gh.ListRunnersOptions{ListOptions: gh.ListOptions{PerPage: perPage, Page: number}}
-	err := c.do(ctx, call{scope: scope, token: token}, func(ctx context.Context, api *gh.ActionsService) error {
+	err := c.do(ctx, call{scope: scope, credential: credential}, func(ctx context.Context, api *gh.ActionsService) error {
 		var answer *gh.Runners
 		var response *gh.Response
 		var err error
@@ -114,11 +114,11 @@ func (c *Client) pageWith(ctx context.Context, scope runner.Scope, token secret.
 // them.
 func (c *Client) Runner(ctx context.Context, scope runner.Scope, id int64) (runner.Registration, error) {
 	var found runner.Registration
-	token, err := c.access(ctx, scope)
+	credential, err := c.access(ctx, scope)
 	if err != nil {
 		return found, fmt.Errorf("cannot ask for runner %d of %s: %w", id, scope, hidden(err))
 	}
-	err = c.do(ctx, call{scope: scope, token: token, refusal: refusal{notFound: "the runner is not registered"}},
+	err = c.do(ctx, call{scope: scope, credential: credential, refusal: refusal{notFound: "the runner is not registered"}},
 		func(ctx context.Context, api *gh.ActionsService) error {
 			var answer *gh.Runner
 			var err error
@@ -162,13 +162,13 @@ func (c *Client) Register(ctx context.Context, scope runner.Scope, request runne
 	}
 	var made runner.Registration
 	var jit secret.Text
-	how := call{scope: scope, token: c.options.Token, refusal: refusal{
+	how := call{scope: scope, credential: c.options.Credential, refusal: refusal{
 		exists:  "the name is taken",
 		invalid: "check the option labels",
 	}}
 	if scope.IsOrganization() {
 		how.refusal.notFoundAdvice = fmt.Sprintf("check the options path and group: runners can't register with %s in the group %s", scope, groupName(request.Group))
-		how.refusal.forbiddenAdvice = fmt.Sprintf("check the option group, or give the token the right to manage runners in the group %s of %s", groupName(request.Group), scope)
+		how.refusal.forbiddenAdvice = "check the option group, or " + how.credential.weak(fmt.Sprintf("the group %s of %s", groupName(request.Group), scope))
 	}
 	err = c.do(ctx, how, func(ctx context.Context, api *gh.ActionsService) error {
 		var answer *gh.JITRunnerConfig
@@ -203,11 +203,11 @@ func (c *Client) Register(ctx context.Context, scope runner.Scope, request runne
 // Deregister removes a registration. It returns nil when it is gone for
 // certain, and runner.ErrBusy while GitHub says that it runs a job.
 func (c *Client) Deregister(ctx context.Context, scope runner.Scope, id int64) error {
-	token, err := c.access(ctx, scope)
+	credential, err := c.access(ctx, scope)
 	if err != nil {
 		return fmt.Errorf("cannot deregister runner %d of %s: %w", id, scope, hidden(err))
 	}
-	err = c.do(ctx, call{scope: scope, token: token, refusal: refusal{notFound: "the runner is not registered", busy: true}},
+	err = c.do(ctx, call{scope: scope, credential: credential, refusal: refusal{notFound: "the runner is not registered", busy: true}},
 		func(ctx context.Context, api *gh.ActionsService) error {
 			var err error
 			if scope.IsOrganization() {

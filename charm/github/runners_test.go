@@ -112,7 +112,7 @@ func TestAnotherTokenDoesNotGetTheOnesAnswers(t *testing.T) {
 	cache := &memory{}
 	for _, name := range []string{"first-token", "second-token"} {
 		w.ResetCalls()
-		client := w.client(func(o *github.Options) { o.Cache, o.Token = cache, secret.New(name) })
+		client := w.client(func(o *github.Options) { o.Cache, o.Credential.Token = cache, secret.New(name) })
 		if _, err := client.Runners(ctx, w.repository(), ""); err != nil {
 			t.Fatal(err)
 		}
@@ -188,7 +188,7 @@ func TestLostAnswerMayHaveTakenEffect(t *testing.T) {
 func TestFormerToken(t *testing.T) {
 	former := func(w world) func(*github.Options) {
 		return func(o *github.Options) {
-			o.Former = map[runner.Scope]secret.Text{w.repository(): secret.New("former-token")}
+			o.Former = map[runner.Scope]github.Credential{w.repository(): {Token: secret.New("former-token")}}
 		}
 	}
 	for name, refusal := range map[string]lab.Fault{

@@ -40,7 +40,7 @@ func TestRedirects(t *testing.T) {
 	}))
 	defer server.Close()
 	scope := runner.Scope{API: server.URL, Path: "acme/renamed"}
-	client := github.New(github.Options{Token: secret.New(token)})
+	client := github.New(github.Options{Credential: github.Credential{Token: secret.New(token)}})
 	ctx := testContext(t)
 
 	if _, err := client.Runners(ctx, scope, ""); err != nil {
@@ -51,7 +51,7 @@ func TestRedirects(t *testing.T) {
 		t.Errorf("a redirected removal gives %v and makes calls %v, want an error after one DELETE", err, methods)
 	}
 	target = other.URL
-	_, err := github.New(github.Options{Token: secret.New(token)}).Runners(ctx, scope, "")
+	_, err := github.New(github.Options{Credential: github.Credential{Token: secret.New(token)}}).Runners(ctx, scope, "")
 	wantAdvice(t, err, "path")
 	if len(stolen) > 0 {
 		t.Errorf("another server was asked, with %q", stolen)
@@ -150,7 +150,7 @@ func TestBadAnswerIsNotKept(t *testing.T) {
 	}))
 	defer server.Close()
 	scope := runner.Scope{API: server.URL, Path: "acme"}
-	client := github.New(github.Options{Token: secret.New(token)})
+	client := github.New(github.Options{Credential: github.Credential{Token: secret.New(token)}})
 	if _, err := client.Runners(testContext(t), scope, ""); err == nil {
 		t.Fatal("an empty object passes for a list")
 	}
@@ -179,7 +179,7 @@ func TestEndlessList(t *testing.T) {
 				_, _ = io.WriteString(w, `{"total_count":0,"runners":[]}`)
 			}))
 			defer server.Close()
-			client := github.New(github.Options{Token: secret.New(token)})
+			client := github.New(github.Options{Credential: github.Credential{Token: secret.New(token)}})
 			if _, err := client.Runners(testContext(t), runner.Scope{API: server.URL, Path: "acme"}, ""); err == nil || calls > 100 {
 				t.Errorf("after %d calls: %v", calls, err)
 			}
@@ -225,7 +225,7 @@ func TestApplicationThatIsNotToBeTrusted(t *testing.T) {
 		"a script":         `"filename":"actions-runner-linux-x64-$(id).tar.gz","download_url":"https://x/y","sha256_checksum":"` + sum + `"`,
 	} {
 		scope := answering(t, 200, `[{"os":"linux","architecture":"x64",`+entry+`}]`)
-		client := github.New(github.Options{Token: secret.New(token)})
+		client := github.New(github.Options{Credential: github.Credential{Token: secret.New(token)}})
 		if got, err := client.Application(testContext(t), scope, "x64"); err == nil || got != (runner.Application{}) {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}

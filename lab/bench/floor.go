@@ -59,7 +59,7 @@ type plain struct {
 func newFloor(ctx context.Context, u *unit) (*floor, error) {
 	f := &floor{
 		stage:    u.stage,
-		github:   github.New(github.Options{Token: secret.New(token)}),
+		github:   github.New(github.Options{Credential: github.Credential{Token: secret.New(token)}}),
 		scope:    runner.Scope{API: u.stage.api(), Path: repository},
 		exchange: filepath.Join(u.stage.dir, "floor"),
 	}

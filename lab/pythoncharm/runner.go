@@ -24,7 +24,7 @@ func (l Layout) AddRunner(ctx context.Context, gitHubURL string) (string, error)
 	var random [12]byte
 	rand.Read(random[:]) // never fails, by its contract
 	name := l.prefix() + "-" + hex.EncodeToString(random[:])
-	client := github.New(github.Options{Token: secret.New(l.Token)})
+	client := github.New(github.Options{Credential: github.Credential{Token: secret.New(l.Token)}})
 	defer client.Close()
 	scope := runner.Scope{API: gitHubURL + "/api/v3", Path: l.Path}
 	app, _, _ := strings.Cut(l.Unit, "/")
