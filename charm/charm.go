@@ -8,6 +8,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github-runner/charm/juju"
+	"github-runner/charm/secret"
 	"github-runner/charm/unit"
 	"github-runner/charm/unitdir"
 )
@@ -31,6 +32,9 @@ type Model interface {
 	RelationIDs(ctx context.Context, endpoint string) ([]string, error)
 	RelationUnits(ctx context.Context, id string) ([]string, error)
 	RelationUnitData(ctx context.Context, id, unit string) (map[string]string, error)
+	// Secret returns the newest content of a secret: juju.ErrSecretMissing and
+	// juju.ErrSecretDenied where a person must act.
+	Secret(ctx context.Context, uri string) (map[string]secret.Text, error)
 }
 
 // Operator is the person at the other end of Juju: what they see of the unit,
@@ -72,6 +76,7 @@ func hooks() map[string]handler {
 		"start":                    (*Charm).converge,
 		"update-status":            (*Charm).converge,
 		"upgrade-charm":            (*Charm).refreshed,
+		"secret-changed":           (*Charm).converge,
 		"runner-storage-attached":  (*Charm).storageAttached,
 		"runner-storage-detaching": (*Charm).storageDetaching,
 		debugChangedHook:           (*Charm).converge,

@@ -151,8 +151,8 @@ func TestTokenOfAFormerPathIsKept(t *testing.T) {
 		s.hook("config-changed")
 		s.hook("update-status")
 		former := runner.Scope{API: "https://api.github.com", Path: "acme/widgets"}
-		if s.tokens[former].Reveal() != "ghp_example" {
-			t.Errorf("after %q, the tokens of former paths are %v", first, s.tokens)
+		if s.formerly[former].Token.Reveal() != "ghp_example" {
+			t.Errorf("after %q, the credentials of former paths are %v", first, s.formerly)
 		}
 		s.expectMachines(2)
 		for _, machine := range s.cloud.Truth() {

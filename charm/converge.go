@@ -20,7 +20,7 @@ import (
 func (c *Charm) install(ctx context.Context) error {
 	return c.with(ctx, func(s *session) error {
 		if s.problems != nil {
-			return s.show(ctx, blockedBy(s.problems))
+			return s.show(ctx, heldBy(s.problems))
 		}
 		fleet, err := s.fleet(ctx)
 		if err != nil {
@@ -63,7 +63,7 @@ type outcome struct {
 // status. Only what Juju should try again at once is an error.
 func (s *session) reconcile(ctx context.Context) (outcome, error) {
 	if !s.inForce {
-		return outcome{trouble: s.problems}, s.show(ctx, blockedBy(s.problems))
+		return outcome{trouble: s.problems}, s.show(ctx, heldBy(s.problems))
 	}
 	if s.Past.Stopping {
 		return outcome{}, s.show(ctx, appearance{juju.Maintenance, "the unit is being removed"})
@@ -85,7 +85,7 @@ func (s *session) reconcile(ctx context.Context) (outcome, error) {
 // comes first, for nothing else is a person's to mend.
 func (s *session) showOutcome(ctx context.Context, result runner.Result, err error) error {
 	if s.problems != nil {
-		return s.show(ctx, blockedBy(s.problems))
+		return s.show(ctx, heldBy(s.problems))
 	}
 	look := statusOf(result, err)
 	notes := slices.Concat(s.wanted.Warnings, result.Warnings, s.serviceNotes)

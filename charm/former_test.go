@@ -199,8 +199,8 @@ func TestTokenOfTheFormerCharmIsUsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.hook("upgrade-charm")
-	if token := s.tokens[runner.Scope{API: "https://api.github.com", Path: "acme/old"}]; token.Reveal() != "ghp_old" {
-		t.Errorf("tokens of former paths are %v", s.tokens)
+	if former := s.formerly[runner.Scope{API: "https://api.github.com", Path: "acme/old"}]; former.Token.Reveal() != "ghp_old" {
+		t.Errorf("credentials of former paths are %v", s.formerly)
 	}
 }
 

@@ -3,11 +3,11 @@ package charm
 import (
 	"bytes"
 	"context"
+	"errors"
 	"slices"
 	"time"
 
 	"github-runner/charm/runner"
-	"github-runner/charm/secret"
 	"github-runner/charm/state"
 	"github-runner/charm/takeover"
 	"github-runner/charm/unit"
@@ -23,8 +23,8 @@ type session struct {
 	// wanted is the state in force: that of the configuration, or the last one
 	// that was applied where the configuration is bad.
 	wanted state.CharmState
-	// problems is what is wrong with the configuration.
-	problems error
+	// problems is what is wrong with the configuration; none where all is well.
+	problems state.Problems
 	// inForce is false when there is no state to work with at all.
 	inForce bool
 	// moved is set when the storage is not where it was at the last hook.
@@ -80,8 +80,13 @@ func (s *session) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.wanted, s.problems = state.New(state.Source{
+	secrets, err := s.readSecrets(ctx, config)
+	if err != nil {
+		return err
+	}
+	s.wanted, err = state.New(state.Source{
 		Config:    config,
+		Secrets:   secrets,
 		Proxies:   state.Proxies(s.Context.Proxies),
 		Machine:   s.Machine,
 		ModelUUID: s.owner.ModelUUID,
@@ -89,7 +94,10 @@ func (s *session) read(ctx context.Context) error {
 		DebugSSH:  debug,
 		Warnings:  warnings,
 	})
-	s.inForce = s.problems == nil
+	s.inForce = err == nil
+	if err != nil && !errors.As(err, &s.problems) {
+		return err
+	}
 	if s.inForce {
 		for _, warning := range s.wanted.Warnings {
 			s.Log.Warn(warning)
@@ -145,12 +153,12 @@ func (s *session) follow(last state.CharmState, encoded []byte) {
 	if last.Scope == s.wanted.Scope {
 		return
 	}
-	// With its token, which may be the only one that can still remove
+	// With its credential, which may be the only one that can still remove
 	// registrations there.
 	s.Past.FormerScopes = append(s.Past.FormerScopes, unitdir.FormerScope{
-		Scope: unitdir.Scope(last.Scope),
-		Token: secret.Stored{Text: last.Token},
-		Since: time.Now().UTC(),
+		Scope:      unitdir.Scope(last.Scope),
+		Credential: unit.Kept(last.Credential),
+		Since:      time.Now().UTC(),
 	})
 }
 

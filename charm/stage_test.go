@@ -42,8 +42,10 @@ type stage struct {
 	dying     bool // the unit is being removed
 	cloud     *slowcloud.Cloud
 	github    *github
-	services  *residents                   // nil where hooks alone do the work
-	tokens    map[runner.Scope]secret.Text // the former ones that a fleet got
+	services  *residents                        // nil where hooks alone do the work
+	formerly  map[runner.Scope]state.Credential // the former credentials that a fleet got
+	secrets   map[string]map[string]secret.Text // by URI, newest content
+	refusal   error                             // of all secrets
 
 	status  juju.Status
 	message string
@@ -95,7 +97,7 @@ func (s *stage) action(name string) {
 }
 
 func (s *stage) assemble(wanted state.CharmState, m unit.Materials) (unit.Fleet, error) {
-	s.tokens, s.wanted, s.recalled = m.FormerTokens, wanted, m.FormerCharm
+	s.formerly, s.wanted, s.recalled = m.FormerCredentials, wanted, m.FormerCharm
 	if s.known != nil {
 		if err := m.SaveFormerCharm(*s.known); err != nil {
 			return unit.Fleet{}, err
@@ -130,6 +132,14 @@ func (s *stage) Installed() bool { return s.installed }
 
 // The stage is its own model and operator.
 func (s *stage) Config(context.Context) (map[string]any, error) { return s.config, nil }
+
+func (s *stage) Secret(_ context.Context, uri string) (map[string]secret.Text, error) {
+	content, ok := s.secrets[uri]
+	if s.refusal == nil && !ok {
+		return nil, juju.ErrSecretMissing
+	}
+	return content, s.refusal
+}
 
 func (s *stage) SetStatus(_ context.Context, status juju.Status, message string) error {
 	s.status, s.message = status, message

@@ -8,6 +8,7 @@ import (
 
 	"github-runner/charm/juju"
 	"github-runner/charm/runner"
+	"github-runner/charm/state"
 )
 
 // appearance is a status with its message.
@@ -16,8 +17,13 @@ type appearance struct {
 	message string
 }
 
-func blockedBy(problem error) appearance {
-	return appearance{juju.Blocked, problem.Error()}
+// heldBy is how a configuration shows that is not applied: blocked, unless all
+// that is wrong may be gone at the next hook.
+func heldBy(problems state.Problems) appearance {
+	if problems.Pass() {
+		return appearance{juju.Waiting, problems.Error()}
+	}
+	return appearance{juju.Blocked, problems.Error()}
 }
 
 // show sets the unit's status.

@@ -81,7 +81,7 @@ func TestStatusOf(t *testing.T) {
 func TestBlockedNamesTheOption(t *testing.T) {
 	problems := state.Problems{{Option: "path", Value: `"a b"`, Fault: "is invalid", Right: "give owner/repository"}}
 	want := appearance{juju.Blocked, `path "a b" is invalid: give owner/repository`}
-	if got := blockedBy(problems); got != want {
+	if got := heldBy(problems); got != want {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }

@@ -39,13 +39,14 @@ type Assembler struct {
 // Assemble implements charm.Charm's Assemble. It makes no call.
 func (a Assembler) Assemble(s state.CharmState, m unit.Materials) (unit.Fleet, error) {
 	client := github.New(github.Options{
-		Token:     s.Token,
-		Former:    m.FormerTokens,
-		Proxy:     github.Proxy{HTTP: s.Proxies.HTTP.Reveal(), HTTPS: s.Proxies.HTTPS.Reveal(), NoProxy: s.Proxies.NoProxy},
-		UserAgent: "github-runner-charm/" + a.Version,
-		Cache:     m.Dir.Cache("etags.json"),
-		Way:       a.GitHub,
-		Log:       m.Log,
+		Credential: credential(s.Credential),
+		Former:     formerCredentials(m.FormerCredentials),
+		Proxy:      github.Proxy{HTTP: s.Proxies.HTTP.Reveal(), HTTPS: s.Proxies.HTTPS.Reveal(), NoProxy: s.Proxies.NoProxy},
+		UserAgent:  "github-runner-charm/" + a.Version,
+		Cache:      m.Dir.Cache("etags.json"),
+		Tokens:     m.Dir.Cache("app-tokens.json"),
+		Way:        a.GitHub,
+		Log:        m.Log,
 	})
 	cloud, err := lxd.New(a.lxdConfig(s, m))
 	if err != nil {
@@ -80,6 +81,23 @@ func (a Assembler) Assemble(s state.CharmState, m unit.Materials) (unit.Fleet, e
 		Version: func() string { v, _ := applicationVersion.Load().(string); return v },
 		Close:   client.Close,
 	}, nil
+}
+
+// credential is the state's in GitHub's terms.
+func credential(c state.Credential) github.Credential {
+	made := github.Credential{Token: c.Token, App: github.App(c.App)}
+	if c.TokenBySecret {
+		made.Option = "token-secret-id"
+	}
+	return made
+}
+
+func formerCredentials(former map[runner.Scope]state.Credential) map[runner.Scope]github.Credential {
+	made := map[runner.Scope]github.Credential{}
+	for scope, one := range former {
+		made[scope] = credential(one)
+	}
+	return made
 }
 
 // former is what is left of the Python charm; nil when that was seen to be

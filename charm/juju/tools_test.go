@@ -183,7 +183,7 @@ func TestToolsAnswers(t *testing.T) {
 		name:   "secret",
 		tool:   "secret-get",
 		stdout: `{"token":"s3cr3t","user":"bob"}`,
-		call:   func(tools *Tools) (any, error) { return tools.Secret(ctx, "secret:abc", true) },
+		call:   func(tools *Tools) (any, error) { return tools.Secret(ctx, "secret:abc") },
 		args:   []string{"--format=json", "secret:abc", "--refresh"},
 		want:   map[string]secret.Text{"token": secret.New("s3cr3t"), "user": secret.New("bob")},
 	}, {
@@ -253,7 +253,7 @@ func TestToolsRefusals(t *testing.T) {
 }
 
 func TestToolErrorTells(t *testing.T) {
-	_, err := fakeTools(t, answers{"secret-get": {Stderr: "ERROR secret not found", Exit: 1}}).Secret(t.Context(), "secret:x", false)
+	_, err := fakeTools(t, answers{"secret-get": {Stderr: "ERROR secret not found", Exit: 1}}).Secret(t.Context(), "secret:x")
 	var refusal *ToolError
 	if !errors.As(err, &refusal) {
 		t.Fatalf("got %v, want a ToolError", err)
@@ -304,7 +304,7 @@ func TestCancelledCallEnds(t *testing.T) {
 
 func TestSecretIsNotQuoted(t *testing.T) {
 	for _, stdout := range []string{`"hunter2"`, `{"token":"hunter2"`, `{"token":["hunter2"]}`, `hunter2`} {
-		_, err := fakeTools(t, answers{"secret-get": {Stdout: stdout}}).Secret(t.Context(), "secret:x", false)
+		_, err := fakeTools(t, answers{"secret-get": {Stdout: stdout}}).Secret(t.Context(), "secret:x")
 		if err == nil {
 			t.Errorf("%s: no error", stdout)
 		} else if strings.Contains(err.Error(), "hunter2") {
@@ -341,4 +341,28 @@ func TestSetApplicationVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantCalls(t, tools, []string{"application-version-set", "--", "2.317.0"})
+}
+
+func TestRefusedSecrets(t *testing.T) {
+	for name, test := range map[string]struct {
+		answer answer
+		want   error
+	}{
+		"missing":   {answer{Stderr: `ERROR secret "d4q1rfvmp25c7a1h6k0g" not found`, Exit: 1}, ErrSecretMissing},
+		"ungranted": {answer{Stderr: "ERROR permission denied", Exit: 1}, ErrSecretDenied},
+		"away":      {answer{Stderr: "ERROR connection is shut down", Exit: 1}, nil},
+		"a unit":    {answer{Stderr: `ERROR unit "a/0" not found`, Exit: 1}, nil},
+		"usage":     {answer{Stderr: "ERROR secret not found", Exit: 2}, nil},
+		"nonsense":  {answer{Stdout: "permission denied"}, nil},
+	} {
+		_, err := fakeTools(t, answers{"secret-get": test.answer}).Secret(t.Context(), "secret:x")
+		if err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		for _, kind := range []error{ErrSecretMissing, ErrSecretDenied} {
+			if errors.Is(err, kind) != (kind == test.want) {
+				t.Errorf("%s: got %v, want %v", name, err, test.want)
+			}
+		}
+	}
 }

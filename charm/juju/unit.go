@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-
-	"github-runner/charm/secret"
 )
 
 // Status is a unit's workload status.
@@ -148,23 +146,4 @@ func (t *Tools) StorageLocation(ctx context.Context, id string) (string, error) 
 		return "", err
 	}
 	return answer.Location, nil
-}
-
-// Secret returns the content of a secret that was granted to the application.
-// Juju keeps giving the revision that was read first; refresh moves to the
-// newest one and stays there.
-func (t *Tools) Secret(ctx context.Context, uri string, refresh bool) (map[string]secret.Text, error) {
-	args := []string{uri}
-	if refresh {
-		args = append(args, "--refresh")
-	}
-	var content map[string]string
-	if err := t.runJSON(ctx, &content, "secret-get", args...); err != nil {
-		return nil, err
-	}
-	texts := make(map[string]secret.Text, len(content))
-	for key, value := range content {
-		texts[key] = secret.New(value)
-	}
-	return texts, nil
 }

@@ -6,7 +6,6 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github-runner/charm/runner"
-	"github-runner/charm/secret"
 	"github-runner/charm/state"
 	"github-runner/charm/takeover"
 	"github-runner/charm/unitdir"
@@ -56,11 +55,11 @@ type Materials struct {
 	Dir *unitdir.Dir
 	// Storage is where Juju attached the unit's storage; empty without one.
 	Storage string
-	// FormerTokens are the tokens that were valid where runners may still be
+	// FormerCredentials are those that were valid where runners may still be
 	// registered.
-	FormerTokens map[runner.Scope]secret.Text
-	Memory       runner.Memory
-	Save         func(runner.Memory) error
+	FormerCredentials map[runner.Scope]state.Credential
+	Memory            runner.Memory
+	Save              func(runner.Memory) error
 	// FormerCharm is what is known of the charm that the unit was refreshed
 	// from, in the folder CharmDir.
 	FormerCharm     takeover.Memory

@@ -11,7 +11,6 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github-runner/charm/runner"
-	"github-runner/charm/secret"
 	"github-runner/charm/state"
 	"github-runner/charm/takeover"
 	"github-runner/charm/unitdir"
@@ -108,7 +107,7 @@ func (h *Hold) Memory() (runner.Memory, error) {
 }
 
 // SaveMemory keeps what the manager remembers. Former scopes that it has let go
-// of are forgotten with their tokens.
+// of are forgotten with their credentials.
 func (h *Hold) SaveMemory(memory runner.Memory) error {
 	setbacks, err := json.Marshal(memory.Setbacks)
 	if err != nil {
@@ -116,8 +115,8 @@ func (h *Hold) SaveMemory(memory runner.Memory) error {
 	}
 	known := map[runner.Scope]unitdir.FormerScope{}
 	for _, former := range h.Past.FormerScopes {
-		// The last token of a scope is the best that there is for it.
-		if scope := runner.Scope(former.Scope); !former.Token.IsZero() || known[scope].Token.IsZero() {
+		// The last credential of a scope is the best that there is for it.
+		if scope := runner.Scope(former.Scope); !former.IsZero() || known[scope].IsZero() {
 			known[scope] = former
 		}
 	}
@@ -161,27 +160,27 @@ func (h *Hold) Materials(inForce state.CharmState, charmDir string) Materials {
 	if err != nil {
 		h.log.WithError(err).Warn("what was seen of the runners is lost; the runners are not")
 	}
-	tokens := map[runner.Scope]secret.Text{}
+	credentials := map[runner.Scope]state.Credential{}
 	for _, former := range h.Past.FormerScopes {
-		if !former.Token.IsZero() {
-			tokens[runner.Scope(former.Scope)] = former.Token.Text
+		if !former.IsZero() {
+			credentials[runner.Scope(former.Scope)] = recalled(former.Credential)
 		}
 	}
 	former := h.FormerCharm(charmDir)
 	if scope := (runner.Scope{API: inForce.Scope.API, Path: former.Path}); scope != inForce.Scope && !former.Token.IsZero() {
-		tokens[scope] = former.Token.Text
+		credentials[scope] = state.Credential{Token: former.Token.Text}
 	}
 	return Materials{
-		Dir:             h.Dir,
-		Storage:         h.Past.Storage,
-		FormerTokens:    tokens,
-		Memory:          memory,
-		Save:            h.SaveMemory,
-		FormerCharm:     former,
-		SaveFormerCharm: h.SaveFormerCharm,
-		CharmDir:        charmDir,
-		Progress:        func(string) {},
-		Log:             h.log,
+		Dir:               h.Dir,
+		Storage:           h.Past.Storage,
+		FormerCredentials: credentials,
+		Memory:            memory,
+		Save:              h.SaveMemory,
+		FormerCharm:       former,
+		SaveFormerCharm:   h.SaveFormerCharm,
+		CharmDir:          charmDir,
+		Progress:          func(string) {},
+		Log:               h.log,
 	}
 }
 

@@ -69,10 +69,30 @@ type Scope struct {
 // FormerScope is a scope that the unit used before its current one.
 type FormerScope struct {
 	Scope Scope `json:"scope"`
-	// Token is the last one that was valid there: without it the
+	// Credential is the last one that was valid there: without it the
 	// registrations could not be removed.
+	Credential
+	Since time.Time `json:"since"`
+}
+
+// Credential is a token, or a GitHub App: of the same shape as charm/state's,
+// with the secrets in clear in JSON. Builds before there were Apps read and wrote
+// the token alone.
+type Credential struct {
 	Token secret.Stored `json:"token"`
-	Since time.Time     `json:"since"`
+	App   App           `json:"app,omitzero"`
+}
+
+// App is an installation of a GitHub App.
+type App struct {
+	ClientID       string        `json:"client-id"`
+	InstallationID int64         `json:"installation-id"`
+	PrivateKey     secret.Stored `json:"private-key"`
+}
+
+// IsZero reports whether there is neither a token nor an App.
+func (c Credential) IsZero() bool {
+	return c.Token.IsZero() && c.App == App{}
 }
 
 // CorruptError is the warning that a file could not be understood. It has been

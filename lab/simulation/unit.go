@@ -14,6 +14,7 @@ import (
 	"github-runner/charm/juju"
 	"github-runner/charm/lxd"
 	"github-runner/charm/runner"
+	"github-runner/charm/secret"
 	"github-runner/charm/state"
 	charmunit "github-runner/charm/unit"
 )
@@ -337,6 +338,11 @@ func (t *tools) RelationUnitData(context.Context, string, string) (data map[stri
 		data = map[string]string{"host": t.unit.debugHost, "port": "10022", "rsa_fingerprint": "SHA256:abc", "ed25519_fingerprint": "SHA256:def"}
 	})
 	return data, err
+}
+
+// Secret implements charm.Model. Lives have no secrets of Juju's.
+func (t *tools) Secret(context.Context, string) (map[string]secret.Text, error) {
+	return nil, t.effect("secret-get", func() {})
 }
 
 // SetStatus implements charm.Operator.
