@@ -24,15 +24,15 @@ func TestStateSurvives(t *testing.T) {
 	}
 	since := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	want := State{
-		Build:        "1.2.3",
-		Applied:      json.RawMessage(`{"path":"acme/widgets"}`),
+		Build:   "1.2.3",
+		Applied: json.RawMessage(`{"path":"acme/widgets"}`),
 		FormerScopes: []FormerScope{
 			{Scope: Scope{API: "https://api.github.com", Path: "acme/old"}, Credential: Credential{Token: secret.Stored{Text: secret.New("ghp_old")}}, Since: since},
 			{Scope: Scope{API: "https://api.github.com", Path: "acme/older"}, Credential: Credential{App: App{ClientID: "Iv23li", InstallationID: 7, PrivateKey: secret.Stored{Text: secret.New("PEM")}}}, Since: since},
 		},
-		Seen:         map[string]time.Time{"orphan 7": since},
-		Setbacks:     json.RawMessage(`{"quota":{"count":2}}`),
-		Stopping:     true,
+		Seen:     map[string]time.Time{"orphan 7": since},
+		Setbacks: json.RawMessage(`{"quota":{"count":2}}`),
+		Stopping: true,
 	}
 	must(t, dir.WriteState(want))
 
