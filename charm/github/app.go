@@ -47,7 +47,8 @@ func (c *Client) authorise(ctx context.Context, call call, refused secret.Text) 
 		if token, ok := c.appTokens.find(key, refused); ok {
 			return token, nil
 		}
-		// Others wait for it as well: it does not end with who asked first.
+		// Others wait for it as well: it does not end with who asked first. Nor is
+		// it written down here, where nobody may hold the unit any more.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.options.Timeout)
 		defer cancel()
 		made, err := c.exchange(ctx, call)
@@ -59,6 +60,7 @@ func (c *Client) authorise(ctx context.Context, call call, refused secret.Text) 
 	})
 	select {
 	case done := <-renewed:
+		c.appTokens.save()
 		token, _ := done.Val.(secret.Text)
 		return token, done.Err
 	case <-ctx.Done():

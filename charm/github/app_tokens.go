@@ -39,8 +39,10 @@ type appTokens struct {
 	log   *logrus.Entry
 	load  sync.Once
 
-	mu    sync.Mutex
-	known map[string]appToken
+	mu     sync.Mutex
+	known  map[string]appToken
+	dirty  bool
+	saving sync.Mutex
 }
 
 type appTokensDocument struct {
@@ -65,8 +67,7 @@ func (t *appTokens) find(key string, refused secret.Text) (secret.Text, bool) {
 	return known.Token.Text, !known.Token.Equal(refused) || now.Sub(known.Made) < renewAgain
 }
 
-// keep remembers a token. That it can't be kept for the next process is only
-// logged: that one gets another.
+// keep remembers a token.
 func (t *appTokens) keep(key string, made appToken) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -77,10 +78,25 @@ func (t *appTokens) keep(key string, made appToken) {
 			delete(t.known, key)
 		}
 	}
+	t.dirty = true
+}
+
+// save writes what is new since the last time. That it can't is only logged: the
+// next process gets another token.
+func (t *appTokens) save() {
 	if t.cache == nil {
 		return
 	}
+	t.saving.Lock()
+	defer t.saving.Unlock()
+	t.mu.Lock()
+	if !t.dirty {
+		t.mu.Unlock()
+		return
+	}
+	t.dirty = false
 	data, err := json.Marshal(appTokensDocument{Format: appTokensFormat, Tokens: t.known})
+	t.mu.Unlock()
 	if err == nil {
 		err = t.cache.Save(data)
 	}
