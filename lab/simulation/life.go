@@ -110,7 +110,7 @@ func (l *life) through(dir string) error {
 	for option, value := range l.plan.Config {
 		config[option] = value
 	}
-	l.unit = &unit{world: l.world, story: l.story, config: config, proxies: l.plan.Proxies, build: "1", made: l.checkMade}
+	l.unit = &unit{world: l.world, story: l.story, config: config, proxies: l.plan.Proxies, secret: keptSecret{token: goodToken}, build: "1", made: l.checkMade}
 	var others neighbours
 	if l.plan.Neighbours {
 		if others, err = l.world.addNeighbours(); err != nil {

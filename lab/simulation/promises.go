@@ -258,7 +258,7 @@ func (u *unit) wanted() state.CharmState {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	now, err := state.New(state.Source{
-		Config: u.read, Proxies: state.Proxies(u.proxies), Machine: "amd64", ModelUUID: modelUUID, Unit: unitName,
+		Config: u.read, Secrets: map[string]state.Secret{tokenSecret: u.secret.read}, Proxies: state.Proxies(u.proxies), Machine: "amd64", ModelUUID: modelUUID, Unit: unitName,
 	})
 	if err == nil {
 		u.lastGood = now

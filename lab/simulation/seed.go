@@ -44,7 +44,7 @@ func Seeded(seed uint64) Plan {
 	// wrong can be understood then.
 	for range 1 + d.IntN(5) {
 		pick(d, (*dice).lxdFaults, (*dice).lxdFaults, (*dice).gitHubFaults, (*dice).gitHubFaults,
-			(*dice).kills, (*dice).kills, (*dice).kills, (*dice).configs, (*dice).actions, (*dice).machine, (*dice).machine, (*dice).storage, (*dice).damage, (*dice).lie)(d)
+			(*dice).kills, (*dice).kills, (*dice).kills, (*dice).configs, (*dice).actions, (*dice).machine, (*dice).machine, (*dice).storage, (*dice).damage, (*dice).lie, (*dice).secrets)(d)
 	}
 	if d.one(8) {
 		at := d.time()

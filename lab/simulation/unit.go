@@ -14,7 +14,6 @@ import (
 	"github-runner/charm/juju"
 	"github-runner/charm/lxd"
 	"github-runner/charm/runner"
-	"github-runner/charm/secret"
 	"github-runner/charm/state"
 	charmunit "github-runner/charm/unit"
 )
@@ -59,6 +58,7 @@ type unit struct {
 	asked time.Time
 	// spoiled are the good values of options with bad ones.
 	spoiled map[string]any
+	secret  keptSecret
 	// read is the configuration as a process read it last.
 	read map[string]any
 	// lastGood is the last state of a configuration without problems.
@@ -208,11 +208,13 @@ func (u *unit) spoil(option string, value any) {
 	u.change(option, value)
 }
 
-// mend gives the options that were spoiled their good values back.
+// mend gives the options that were spoiled, and the secret, their good values
+// back.
 func (u *unit) mend() {
 	u.mu.Lock()
 	spoiled := u.spoiled
 	u.spoiled = nil
+	u.secret.token, u.secret.withheld = goodToken, nil
 	u.mu.Unlock()
 	for option, value := range spoiled {
 		u.set(option, value)
@@ -338,11 +340,6 @@ func (t *tools) RelationUnitData(context.Context, string, string) (data map[stri
 		data = map[string]string{"host": t.unit.debugHost, "port": "10022", "rsa_fingerprint": "SHA256:abc", "ed25519_fingerprint": "SHA256:def"}
 	})
 	return data, err
-}
-
-// Secret implements charm.Model. Lives have no secrets of Juju's.
-func (t *tools) Secret(context.Context, string) (map[string]secret.Text, error) {
-	return nil, t.effect("secret-get", func() {})
 }
 
 // SetStatus implements charm.Operator.
