@@ -243,7 +243,7 @@ func (a *agent) tend(ctx context.Context, inForce state.CharmState) (rest, error
 	}
 	a.last = a.hold.Past
 	if ctx.Err() == nil {
-		a.board.done(result, err, time.Since(now))
+		a.board.done(result, a.fleet.Budget(), err, time.Since(now))
 	}
 	if err != nil {
 		a.Log.WithError(err).Debug("not everything could be done")

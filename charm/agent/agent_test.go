@@ -44,7 +44,7 @@ func TestAgentFollowsTheState(t *testing.T) {
 	}
 	s.apply(func(config map[string]any) { config["virtual-machines"] = 1 })
 	s.untilRunning(1)
-	if status := s.status(); status.Wanted != 1 || status.Generation != 3 || status.Unit != "github-runner/0" {
+	if status := s.status(); status.Wanted != 1 || status.Generation != 3 || status.Unit != "github-runner/0" || status.Budget.Remaining != 4000 {
 		t.Errorf("the status says %+v", status)
 	}
 }

@@ -141,7 +141,8 @@ func (s *stage) assemble(wanted state.CharmState, m unit.Materials) (unit.Fleet,
 			},
 			LogDir: m.Dir.LogPath, Limits: limits, Memory: m.Memory, Save: m.Save, Log: m.Log,
 		}),
-		Close: func() {},
+		Budget: func() unit.Budget { return unit.Budget{Limit: 5000, Remaining: 4000} },
+		Close:  func() {},
 	}, nil
 }
 

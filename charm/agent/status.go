@@ -8,6 +8,7 @@ import (
 
 	"github-runner/charm/runner"
 	"github-runner/charm/state"
+	"github-runner/charm/unit"
 	"github-runner/charm/unitdir"
 )
 
@@ -42,6 +43,8 @@ type Status struct {
 	BackOff *BackOff `json:"back-off,omitempty"`
 	// NextWake is when the agent looks again, where nothing happens before.
 	NextWake time.Time `json:"next-wake,omitzero"`
+	// Budget is what GitHub last said of its rate limit.
+	Budget *unit.Budget `json:"github-budget,omitempty"`
 	// FormerScopes are where runners may still be registered besides.
 	FormerScopes []FormerScope `json:"former-scopes,omitempty"`
 }
@@ -145,13 +148,16 @@ func (b *board) runners(result runner.Result) {
 }
 
 // done notes how a Tend ended.
-func (b *board) done(result runner.Result, err error, took time.Duration) {
+func (b *board) done(result runner.Result, budget unit.Budget, err error, took time.Duration) {
 	if !result.View.Now.IsZero() {
 		b.runners(result)
 	}
 	b.change(func(s *Status) {
 		s.Reconciled, s.Took = time.Now().UTC(), took.Seconds()
-		s.LastError, s.LastErrorAt = "", time.Time{}
+		s.LastError, s.LastErrorAt, s.Budget = "", time.Time{}, nil
+		if budget != (unit.Budget{}) {
+			s.Budget = &budget
+		}
 		if err != nil {
 			s.LastError, s.LastErrorAt = err.Error(), s.Reconciled
 		}

@@ -79,6 +79,7 @@ func (a Assembler) Assemble(s state.CharmState, m unit.Materials) (unit.Fleet, e
 		Host:    host{cloud: cloud, log: log},
 		Former:  a.former(s, m, cloud, client, journal),
 		Version: func() string { v, _ := applicationVersion.Load().(string); return v },
+		Budget:  func() unit.Budget { return unit.Budget(client.Budget()) },
 		Close:   client.Close,
 	}, nil
 }

@@ -101,6 +101,7 @@ type Client struct {
 	// which counts calls made in spite of a limit against the caller.
 	limited map[string]time.Time
 	groups  map[groupKey]int64
+	budget  Budget
 	// asking keeps several registrations from each looking up the same group.
 	asking sync.Mutex
 }
@@ -210,6 +211,7 @@ func (c *Client) send(ctx context.Context, call call, token secret.Text, ask fun
 		token:   token,
 		key:     call.credential.key(call.scope.API),
 		answers: c.answers,
+		told:    c.noteBudget,
 		log:     c.log,
 	}
 	api := gh.NewClient(&http.Client{Transport: wire, CheckRedirect: wire.redirect})

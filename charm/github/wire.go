@@ -25,7 +25,9 @@ type wire struct {
 	token   secret.Text
 	key     string
 	answers *answers
-	log     *logrus.Entry
+	// told is told the headers of each answer.
+	told func(http.Header)
+	log  *logrus.Entry
 
 	// fresh is the answer to be kept if it proves good; status is that of the
 	// last answer.
@@ -55,6 +57,7 @@ func (w *wire) RoundTrip(request *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	w.status = response.StatusCode
+	w.told(response.Header)
 	w.log.WithFields(logrus.Fields{
 		"method":    request.Method,
 		"path":      request.URL.Path,

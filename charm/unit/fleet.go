@@ -2,6 +2,7 @@ package unit
 
 import (
 	"context"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -46,8 +47,18 @@ type Fleet struct {
 	// Version is the version of the runner application as far as this fleet
 	// had to find out; else empty. Juju's status shows it.
 	Version func() string
+	// Budget is what GitHub last said of the rate limit; zero while it said
+	// nothing.
+	Budget func() Budget
 	// Close lets go of connections.
 	Close func()
+}
+
+// Budget is how many calls of GitHub are left until Reset, of Limit in an hour.
+type Budget struct {
+	Limit     int       `json:"limit"`
+	Remaining int       `json:"remaining"`
+	Reset     time.Time `json:"reset"`
 }
 
 // Materials are what a fleet is built from besides the state.
