@@ -103,8 +103,15 @@ func (s *stage) start() {
 	ctx, cancel := context.WithCancel(s.Context())
 	s.ended, s.end = make(chan error, 1), cancel
 	config := Config{Dir: s.dir, Build: build, Assemble: s.assemble, Log: s.log}
-	go func() { s.ended <- Run(ctx, config) }()
-	s.Cleanup(cancel)
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		s.ended <- Run(ctx, config)
+	}()
+	s.Cleanup(func() {
+		cancel()
+		<-gone
+	})
 }
 
 // stop ends the agent as SIGTERM does.
