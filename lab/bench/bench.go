@@ -52,7 +52,9 @@ func benchmarks() []benchmark {
 	return []benchmark{
 		{"containers", (*session).containers},
 		{"isolation", (*session).isolation},
+		{"refill", (*session).refill},
 		{"reconcile", (*session).reconcile},
+		{"agent", (*session).agent},
 		{"update-status", (*session).updateStatus},
 	}
 }
