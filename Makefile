@@ -14,7 +14,7 @@ CHARMS := github-runner_amd64.charm github-runner_arm64.charm
 NATIVE := github-runner_$(if $(filter aarch64,$(shell uname -m)),arm64,amd64).charm
 PROGRAMS := bin/github-runner bin/lab bin/packcharm
 # A module of its own pins the daemon that is shipped beside our binary.
-PEBBLE_BUILD := build -trimpath -buildvcs=false -ldflags '-s -w'
+PEBBLE := build -C tools/pebble -trimpath -buildvcs=false -ldflags '-s -w'
 
 .PHONY: help setup build charm test check simulate demo bench clean bin/application FORCE
 .DEFAULT_GOAL := help
@@ -67,5 +67,5 @@ bin/application: bin/lab FORCE
 
 github-runner_%.charm: bin/packcharm FORCE
 	GOOS=linux GOARCH=$* $(GO) $(BUILD) -o bin/$*/github-runner ./cmd/github-runner
-	cd tools/pebble && GOOS=linux GOARCH=$* ../with-go.sh go $(PEBBLE_BUILD) -o ../../bin/$*/pebble github.com/canonical/pebble/cmd/pebble
+	GOOS=linux GOARCH=$* $(GO) $(PEBBLE) -o ../../bin/$*/pebble github.com/canonical/pebble/cmd/pebble
 	$(WITH_GO) bin/packcharm --binary bin/$*/github-runner --pebble bin/$*/pebble --version $(VERSION)

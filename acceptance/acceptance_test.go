@@ -29,6 +29,13 @@ const (
 	realLabs     = 2
 )
 
+// pebbleModule pins what supervises the unit's services, pebblePackage is its
+// program.
+const (
+	pebbleModule  = "../tools/pebble"
+	pebblePackage = "github.com/canonical/pebble/cmd/pebble"
+)
+
 // binEnv names the folder of what is tested, realEnv says whether there must be
 // a real LXD.
 const (
@@ -83,18 +90,23 @@ func build(bin string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), buildDeadline)
 	defer cancel()
 	program := filepath.Join(bin, "github-runner")
-	steps := [][]string{
-		{"go", "build", "-o", filepath.Join(bin, "lab"), "./cmd/lab"},
-		{"go", "build", "-trimpath", "-o", program, "./cmd/github-runner"},
-		{filepath.Join(bin, "lab"), "pack-application", "--output", bin},
-		{"go", "run", "./cmd/packcharm", "--binary", program, "--output", bin},
+	pebble := filepath.Join(bin, "pebble")
+	steps := []struct {
+		dir  string
+		args []string
+	}{
+		{"..", []string{"go", "build", "-o", filepath.Join(bin, "lab"), "./cmd/lab"}},
+		{"..", []string{"go", "build", "-trimpath", "-o", program, "./cmd/github-runner"}},
+		{pebbleModule, []string{"go", "build", "-trimpath", "-o", pebble, pebblePackage}},
+		{"..", []string{filepath.Join(bin, "lab"), "pack-application", "--output", bin}},
+		{"..", []string{"go", "run", "./cmd/packcharm", "--binary", program, "--pebble", pebble, "--output", bin}},
 	}
 	for _, step := range steps {
-		cmd := exec.CommandContext(ctx, step[0], step[1:]...)
-		cmd.Dir = ".."
+		cmd := exec.CommandContext(ctx, step.args[0], step.args[1:]...)
+		cmd.Dir = step.dir
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("cannot build what is to be tested: %s: %w\n%s", strings.Join(step, " "), err, out)
+			return fmt.Errorf("cannot build what is to be tested: %s: %w\n%s", strings.Join(step.args, " "), err, out)
 		}
 	}
 	return nil
@@ -107,7 +119,7 @@ func TestEmulated(t *testing.T) {
 func TestReal(t *testing.T) {
 	var tagged []string
 	for _, file := range sessions(t) {
-		if isTagged(t, file) {
+		if isTagged(t, file, realTag) {
 			tagged = append(tagged, file)
 		}
 	}
@@ -123,9 +135,16 @@ func sessions(t *testing.T) []string {
 	return files
 }
 
-// isTagged reports whether a session's first line says that it also runs on a
-// real LXD.
-func isTagged(t *testing.T, path string) bool {
+// The tags that a session's first line can begin with.
+const (
+	// realTag: it also runs on a real LXD.
+	realTag = "[real]"
+	// hooksTag: hooks alone look after the runners, without the resident agent.
+	hooksTag = "[hooks]"
+)
+
+// isTagged reports whether a session's first line begins with a tag, among others.
+func isTagged(t testing.TB, path, tag string) bool {
 	t.Helper()
 	file, err := os.Open(path)
 	if err != nil {
@@ -136,7 +155,15 @@ func isTagged(t *testing.T, path string) bool {
 	if err != nil {
 		t.Fatalf("%s: %v", path, err)
 	}
-	return strings.HasPrefix(first, "# [real] ")
+	for _, word := range strings.Fields(strings.TrimPrefix(first, "#")) {
+		if !strings.HasPrefix(word, "[") {
+			break
+		}
+		if word == tag {
+			return true
+		}
+	}
+	return false
 }
 
 func run(t *testing.T, on stage, files []string) {

@@ -2,8 +2,10 @@
 // testdata is a terminal session with the lab, run from deployment to removal.
 //
 // Every file runs in a lab of its own on the emulated cloud; one whose first
-// line has the tag [real] runs on a real LXD as well, where one can run. The
-// commands of a session are those of testscript, and
+// line has the tag [real] runs on a real LXD as well, where one can run. With the
+// tag [hooks] the resident agent is switched off there: what hooks and actions do
+// alone comes at a time of the session's choice. The commands of a session are
+// those of testscript, and
 //
 //	lab …          bin/lab
 //	juju …         bin/lab juju

@@ -75,10 +75,11 @@ func buildNext(dir string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), buildDeadline)
 	defer cancel()
-	program := filepath.Join(dir, "github-runner")
+	program, pebble := filepath.Join(dir, "github-runner"), filepath.Join(dir, "pebble")
 	for _, step := range [][]string{
 		{"build", "-overlay", filepath.Join(dir, "overlay.json"), "-trimpath", "-ldflags", "-X main.version=next", "-o", program, "./cmd/github-runner"},
-		{"run", "./cmd/packcharm", "--binary", program, "--output", dir},
+		{"build", "-C", "tools/pebble", "-trimpath", "-o", pebble, pebblePackage},
+		{"run", "./cmd/packcharm", "--binary", program, "--pebble", pebble, "--output", dir},
 	} {
 		cmd := exec.CommandContext(ctx, "go", step...)
 		cmd.Dir = ".."

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -61,7 +62,11 @@ func (s stage) setup(env *testscript.Env) error {
 	env.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 	env.Defer(func() { s.strike(t, dir) })
 
-	out, err := s.lab(dir, "up", "--cloud", s.cloud)
+	up := []string{"up", "--cloud", s.cloud}
+	if isTagged(t, sessionOf(t), hooksTag) {
+		up = append(up, "--no-agent")
+	}
+	out, err := s.lab(dir, up...)
 	if err != nil && s.cloud == "lxd" && strings.Contains(out, obstacle) && os.Getenv(realEnv) != "require" {
 		t.Skipf("NOT TESTED on real LXD, which can't run here: %s", out)
 	}
@@ -69,6 +74,11 @@ func (s stage) setup(env *testscript.Env) error {
 		return fmt.Errorf("cannot bring up a lab: %w\n%s", err, out)
 	}
 	return nil
+}
+
+// sessionOf is the file that a test plays: the last word of the test's name.
+func sessionOf(t testing.TB) string {
+	return filepath.Join("testdata", path.Base(t.Name())+".txtar")
 }
 
 // place puts the programs and the charm where a session finds them.

@@ -58,6 +58,9 @@ func (l *Lab) down(ctx context.Context) (removed []string, err error) {
 	// Juju first, or it would go on running hooks.
 	note(l.stopAll(ctx, func(p Process) bool { return p.Name == "serve-juju" }))
 	note(endProcesses(ctx, l.runsHook, "hook"))
+	// A unit's Pebble before what it would start again.
+	note(endProcesses(ctx, l.runsDaemon, "Pebble"))
+	note(endProcesses(ctx, l.runsService, "service"))
 	bridges := l.bridges()
 	if l.Cloud == CloudLXD {
 		note(l.stopLXD(ctx))

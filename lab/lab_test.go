@@ -219,6 +219,10 @@ func TestIsStray(t *testing.T) {
 		{"another lab's monitor", proc{args: []string{"[lxc monitor] /x/.lab2/lxd/containers r1"}}, false},
 		{"a bridge's dnsmasq", proc{args: []string{"dnsmasq", "--conf-file=/x/.lab/lxd/networks/b/dnsmasq.raw"}}, true},
 		{"a reader of its logs", proc{args: []string{"tail", "-f", "/x/.lab/lxd/logs/lxd.log"}}, false},
+		{"a unit's Pebble", proc{args: []string{"/x/.lab/agents/u/charm/pebble", "run"}, env: []string{"PEBBLE=/x/.lab/root/var/lib/github-runner/a-0-ab12/pebble"}}, true},
+		{"a service of a unit", proc{args: []string{"/x/.lab/agents/u/charm/github-runner", "agent"}, env: []string{"PEBBLE=/x/.lab/root/var/lib/github-runner/a-0-ab12/pebble"}}, true},
+		{"another lab's Pebble", proc{args: []string{"/x/.lab2/agents/u/charm/pebble", "run"}, env: []string{"PEBBLE=/x/.lab2/root/var/lib/github-runner/a-0-ab12/pebble"}}, false},
+		{"a shell of somebody who looks at services", proc{args: []string{"bash"}, env: []string{"PEBBLE=/x/.lab/root/var/lib/github-runner/a-0-ab12/pebble"}}, false},
 		{"a kernel thread", proc{}, false},
 	}
 	for _, test := range tests {

@@ -35,10 +35,23 @@ func (l *Lab) runsHook(p proc) bool {
 		slices.ContainsFunc(p.env, func(v string) bool { return strings.HasPrefix(v, "JUJU_CONTEXT_ID=") })
 }
 
+// runsDaemon reports whether a process is a Pebble of one of the lab's units.
+func (l *Lab) runsDaemon(p proc) bool {
+	return l.runsService(p) && filepath.Base(p.args[0]) == "pebble"
+}
+
+// runsService reports whether a process is a Pebble of one of the lab's units, or
+// was started by one: its program is in the lab, and $PEBBLE below its root. A
+// shell that somebody set the variable in is none.
+func (l *Lab) runsService(p proc) bool {
+	return len(p.args) > 0 && strings.HasPrefix(p.args[0], l.Dir+"/") &&
+		slices.ContainsFunc(p.env, func(v string) bool { return strings.HasPrefix(v, "PEBBLE="+l.Root+"/") })
+}
+
 // isStray reports whether a process belongs to the lab, which LXD's helpers
 // show in their arguments only.
 func (l *Lab) isStray(p proc) bool {
-	if slices.Contains(p.env, ownerVariable+"="+l.Dir) || l.runsHook(p) {
+	if slices.Contains(p.env, ownerVariable+"="+l.Dir) || l.runsHook(p) || l.runsService(p) {
 		return true
 	}
 	if len(p.args) == 0 {

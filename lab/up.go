@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github-runner/charm/services"
 	"github-runner/lab/flock"
 	"github-runner/lab/image"
 )
@@ -35,6 +36,9 @@ type Options struct {
 	Dir string
 	// Cloud is CloudAuto, CloudLXD or CloudEmulated.
 	Cloud string
+	// NoAgent switches the units' resident agents off: hooks alone look after
+	// runners, which is easier to follow.
+	NoAgent bool
 	// Program is the path of the lab program itself, which the background
 	// processes run.
 	Program string
@@ -179,6 +183,11 @@ func (l *Lab) up(ctx context.Context, options Options) error {
 	if err := l.save(); err != nil {
 		return err
 	}
+	if options.NoAgent {
+		if err := l.switchAgentOff(); err != nil {
+			return err
+		}
+	}
 	began := time.Now()
 	step := func(text string) {
 		fmt.Fprintf(options.Progress, "%6.1fs  %s\n", time.Since(began).Seconds(), text)
@@ -205,6 +214,19 @@ func (l *Lab) up(ctx context.Context, options Options) error {
 		return err
 	}
 	step("ready")
+	return nil
+}
+
+// switchAgentOff makes the file by which an operator switches the agent off.
+func (l *Lab) switchAgentOff() error {
+	file := filepath.Join(l.Root, services.AgentOffFile)
+	err := os.MkdirAll(filepath.Dir(file), 0o755)
+	if err == nil {
+		err = os.WriteFile(file, nil, 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot switch the agent off: %w", err)
+	}
 	return nil
 }
 

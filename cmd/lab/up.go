@@ -18,6 +18,7 @@ func cmdUp(ctx context.Context, env environment, args []string) error {
 	cloud := flags.String("cloud", lab.CloudAuto, "lxd, emulated, or auto: real LXD where it can run")
 	dir := flags.String("dir", env.Dir, "the lab's directory, missing or empty")
 	mirror := flags.String("mirror", image.DefaultMirror, "Debian mirror that the test image is built from")
+	noAgent := flags.Bool("no-agent", false, "switch the units' resident agents off: hooks alone look after runners")
 	dryRun := flags.Bool("dry-run", false, "only say which cloud it would take, and why")
 	if err := parseAlone(flags, args); err != nil {
 		return err
@@ -29,6 +30,7 @@ func cmdUp(ctx context.Context, env environment, args []string) error {
 	options := lab.Options{
 		Dir:      *dir,
 		Cloud:    *cloud,
+		NoAgent:  *noAgent,
 		Program:  program,
 		Images:   image.Builder{Cache: image.DefaultCache, Mirror: *mirror},
 		Progress: env.Stdout,
