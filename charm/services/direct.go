@@ -13,8 +13,12 @@ import (
 	"syscall"
 )
 
-// daemonLog is what the daemon itself says, since it was last started.
-const daemonLog = "daemon.log"
+const (
+	// daemonLog is what the daemon itself says, since it was last started.
+	daemonLog = "daemon.log"
+	// maxDaemonLog is the size at which it begins anew.
+	maxDaemonLog = 1 << 20
+)
 
 // direct starts the daemon as a process of its own, which outlives the hook.
 type direct struct {
@@ -34,7 +38,7 @@ func (d direct) start(ctx context.Context) error {
 		return err
 	}
 	defer ready.Close()
-	log, err := os.OpenFile(filepath.Join(d.home(), daemonLog), os.O_WRONLY|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW, 0o600)
+	log, err := os.OpenFile(filepath.Join(d.home(), daemonLog), os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}
@@ -65,6 +69,15 @@ func (d direct) start(ctx context.Context) error {
 	default:
 	}
 	return errors.Join(fmt.Errorf("it is not ready: %w", context.Cause(ctx)), cmd.Process.Kill())
+}
+
+func (d direct) tidy() error {
+	path := filepath.Join(d.home(), daemonLog)
+	info, err := os.Lstat(path)
+	if err != nil || info.Size() < maxDaemonLog {
+		return ignoreMissing(err)
+	}
+	return os.Truncate(path, 0)
 }
 
 func (d direct) stop(ctx context.Context) error {

@@ -60,7 +60,7 @@ func (u *Unit) keepDaemon(ctx context.Context) (runs bool, note string, err erro
 	if len(daemons) == 1 && daemons[0].current {
 		why := u.answers(ctx)
 		if why == nil {
-			return true, "", u.endStrays(ctx, running, daemons[0].pid)
+			return true, "", errors.Join(u.endStrays(ctx, running, daemons[0].pid), u.supervisor.tidy())
 		}
 		u.log.WithError(why).Warnf("Pebble (process %d) does not answer", daemons[0].pid)
 		note = "did not answer"

@@ -73,6 +73,8 @@ type supervisor interface {
 	start(ctx context.Context) error
 	// stop ends the daemon with its services; nil when it does not run.
 	stop(ctx context.Context) error
+	// tidy bounds what the daemon leaves while it runs.
+	tidy() error
 	// forget removes what start made; nil when it is gone.
 	forget(ctx context.Context) error
 }

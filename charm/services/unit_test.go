@@ -193,6 +193,20 @@ func TestTwoUnitsOfAMachineLeaveEachOtherAlone(t *testing.T) {
 	}
 }
 
+func TestTheDaemonsLogIsBounded(t *testing.T) {
+	s := newStage(t, longRoot(t), "github-runner-0-ab12")
+	s.ensure(both)
+	log := filepath.Join(s.home(), daemonLog)
+	must(t, os.Truncate(log, maxDaemonLog))
+	s.ensure(both)
+	s.ensure(both)
+	info, err := os.Stat(log)
+	must(t, err)
+	if info.Size() == 0 || info.Size() >= maxDaemonLog {
+		t.Errorf("the log has %d bytes", info.Size())
+	}
+}
+
 func TestEnsureSaysWhyItCannot(t *testing.T) {
 	s := newStage(t, longRoot(t), "github-runner-0-ab12")
 	must(t, os.Remove(s.pebble))
