@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github-runner/charm/services"
+	"github-runner/charm/unit"
 	"github-runner/charm/unitdir"
 )
 
@@ -20,7 +21,7 @@ const healthDeadline = 5 * time.Second
 // healthSockets are where services answer, by name, in the unit's folder.
 func healthSockets() map[string]string {
 	return map[string]string{
-		services.Agent:  "agent.sock",
+		services.Agent:  unit.AgentSocket,
 		services.Policy: "policy.sock",
 	}
 }

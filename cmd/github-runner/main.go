@@ -16,6 +16,8 @@ import (
 	"github-runner/charm"
 	"github-runner/charm/fleet"
 	"github-runner/charm/juju"
+	"github-runner/charm/services"
+	"github-runner/charm/unitdir"
 )
 
 // version is set by the build.
@@ -81,7 +83,10 @@ func run() int {
 		Root:     root,
 		Build:    version,
 		Assemble: fleet.Assembler{Root: root, App: called.App, Version: version}.Assemble,
-		Log:      log,
+		Services: func(dir *unitdir.Dir) (charm.Services, error) {
+			return services.New(services.Config{Dir: dir, CharmDir: called.CharmDir, Root: root, LXDDir: os.Getenv("LXD_DIR"), Log: log})
+		},
+		Log: log,
 	}
 	if err := c.Run(ctx); err != nil {
 		log.WithError(err).Error("cannot complete")
