@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github-runner/charm/runner"
+	"github-runner/charm/unit"
 )
 
 // usable returns why an action can't be done, if there is no state to work with.
@@ -28,6 +29,9 @@ func (s *session) warnings() []string {
 	warnings := slices.Clone(s.wanted.Warnings)
 	if s.problems != nil {
 		warnings = append(warnings, "the configuration is not applied: "+s.problems.Error())
+	}
+	if s.Drained() {
+		warnings = append(warnings, "the unit is drained: "+s.howToResume())
 	}
 	return warnings
 }
@@ -102,9 +106,7 @@ func (s *session) flush(ctx context.Context, mode runner.FlushMode) error {
 	flushedFormer, err := s.flushFormer(ctx, fleet, mode, flushErr == nil)
 	var result runner.Result
 	if err == nil {
-		want := s.Want(s.wanted)
-		want.Count = max(0, want.Count-len(s.former.Names()))
-		result, err = fleet.Manager.Reconcile(ctx, want, false)
+		result, err = s.reconcileAtOnce(ctx, fleet)
 	}
 	results := s.reconcileResults(result)
 	results["flushed"] = strconv.Itoa(flushed.Flushed + flushedFormer)
@@ -121,6 +123,14 @@ func (s *session) flush(ctx context.Context, mode runner.FlushMode) error {
 	s.ensureServices(ctx)
 	warn(results, append(warnings, s.serviceNotes...))
 	return errors.Join(flushErr, s.Operator.SetActionResults(ctx, results), s.showOutcome(ctx, result, err))
+}
+
+// reconcileAtOnce reconciles without waiting for new runners, beside another
+// charm's runners that were looked at before.
+func (s *session) reconcileAtOnce(ctx context.Context, fleet unit.Fleet) (runner.Result, error) {
+	want := s.Want(s.wanted)
+	want.Count = max(0, want.Count-len(s.former.Names()))
+	return fleet.Manager.Reconcile(ctx, want, false)
 }
 
 // reconcileResults are the results of an action that ends with a reconcile.

@@ -93,6 +93,7 @@ func actions() map[string]handler {
 		"check-runners":     (*Charm).checkRunners,
 		"reconcile-runners": (*Charm).reconcileRunners,
 		"flush-runners":     (*Charm).flushRunners,
+		"drain-runners":     (*Charm).drainRunners,
 	}
 }
 

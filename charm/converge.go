@@ -63,7 +63,7 @@ type outcome struct {
 // status. Only what Juju should try again at once is an error.
 func (s *session) reconcile(ctx context.Context) (outcome, error) {
 	if !s.inForce {
-		return outcome{trouble: s.problems}, s.show(ctx, heldBy(s.problems))
+		return outcome{trouble: s.problems}, s.showOutcome(ctx, runner.Result{}, nil)
 	}
 	if s.Past.Stopping {
 		return outcome{}, s.show(ctx, appearance{juju.Maintenance, "the unit is being removed"})
@@ -85,9 +85,9 @@ func (s *session) reconcile(ctx context.Context) (outcome, error) {
 // comes first, for nothing else is a person's to mend.
 func (s *session) showOutcome(ctx context.Context, result runner.Result, err error) error {
 	if s.problems != nil {
-		return s.show(ctx, heldBy(s.problems))
+		return s.show(ctx, s.orDrained(heldBy(s.problems), result.View, s.problems))
 	}
-	look := statusOf(result, err)
+	look := s.orDrained(statusOf(result, err), result.View, err)
 	notes := slices.Concat(s.wanted.Warnings, result.Warnings, s.serviceNotes)
 	if s.agentOff {
 		notes = append(notes, services.AgentOffNote)

@@ -105,8 +105,9 @@ func crew(result runner.Result) string {
 	return " (" + steady(result).message + ")"
 }
 
-// steady is the status of a unit that has what it wants.
-func steady(result runner.Result) appearance {
+// census counts the runners of a view by what they are doing, in words, and those
+// among them that count towards the wanted number.
+func census(view runner.View) (counted int, shown []string) {
 	parts := []struct {
 		word     string
 		verdicts []runner.Verdict
@@ -118,10 +119,8 @@ func steady(result runner.Result) appearance {
 		{"finishing", []runner.Verdict{runner.Finishing, runner.Lost, runner.Dead}},
 		{"deleting", []runner.Verdict{runner.Deleting}},
 	}
-	var shown []string
-	counted := 0
 	for _, part := range parts {
-		n := result.View.Count(part.verdicts...)
+		n := view.Count(part.verdicts...)
 		if n == 0 {
 			continue
 		}
@@ -130,6 +129,12 @@ func steady(result runner.Result) appearance {
 			counted += n
 		}
 	}
+	return counted, shown
+}
+
+// steady is the status of a unit that has what it wants.
+func steady(result runner.Result) appearance {
+	counted, shown := census(result.View)
 	message := fmt.Sprintf("%d runners", counted)
 	if counted == 1 {
 		message = "1 runner"

@@ -74,7 +74,7 @@ func (c *Charm) storageDetaching(ctx context.Context) error {
 			s.Log.WithError(err).Warn("whether the unit is being removed can't be told: busy runners are waited for")
 		}
 		if !dying {
-			if err := s.drain(ctx); err != nil {
+			if err := s.emptyStorage(ctx); err != nil {
 				return err
 			}
 		}
@@ -87,9 +87,9 @@ func (c *Charm) storageDetaching(ctx context.Context) error {
 	})
 }
 
-// drain lets idle runners go and waits for busy ones to end. Until the storage is
+// emptyStorage lets idle runners go and waits for busy ones to end. Until the storage is
 // gone nothing is created on it, by an action either.
-func (s *session) drain(ctx context.Context) error {
+func (s *session) emptyStorage(ctx context.Context) error {
 	if err := s.markDetaching(s.Context.Storage.ID); err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func (m *Manager) Drain(ctx context.Context, want Want) (left []string, err erro
 	}
 	for {
 		result, err := m.Reconcile(ctx, want, false)
-		if left = present(result.View); err == nil && len(left) == 0 || ctx.Err() != nil {
+		if left = result.View.Present(); err == nil && len(left) == 0 || ctx.Err() != nil {
 			return left, err
 		}
 		if m.cfg.Progress != nil {
@@ -35,10 +35,10 @@ func (m *Manager) Drain(ctx context.Context, want Want) (left []string, err erro
 	}
 }
 
-// present are the names of the runners whose machines are there.
-func present(view View) []string {
+// Present returns the names of the runners whose machines are there.
+func (v View) Present() []string {
 	var names []string
-	for _, r := range view.Runners {
+	for _, r := range v.Runners {
 		if r.Verdict != Foreign {
 			names = append(names, r.Name)
 		}

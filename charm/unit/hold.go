@@ -22,6 +22,9 @@ type Hold struct {
 	Dir *unitdir.Dir
 	// Past is what the unit remembers. What is changed in it is kept by Write.
 	Past unitdir.State
+	// DrainedSince is since when the unit is drained, the zero time where it is
+	// not; Drain and Resume change it.
+	DrainedSince time.Time
 	// Unwritten is why Past could not be written last, if it could not.
 	Unwritten error
 
@@ -46,6 +49,10 @@ func TakeBetween(ctx context.Context, dir *unitdir.Dir, log *logrus.Entry) (*Hol
 		return nil, err
 	}
 	h := &Hold{Dir: dir, log: log, unlock: unlock}
+	if h.DrainedSince, err = dir.DrainedSince(); err != nil {
+		unlock()
+		return nil, err
+	}
 	past, err := dir.ReadState()
 	var corrupt *unitdir.CorruptError
 	if err != nil && !errors.As(err, &corrupt) {
@@ -193,10 +200,35 @@ func (h *Hold) Want(inForce state.CharmState) runner.Want {
 		Group:  inForce.Group,
 		Labels: inForce.Labels,
 	}
-	if h.Detaching(inForce) {
+	if h.Drained() || h.Detaching(inForce) {
 		want.Count = 0
 	}
 	return want
+}
+
+// Drained reports whether the operator wants no runners here for now, whatever
+// the configuration says.
+func (h *Hold) Drained() bool {
+	return !h.DrainedSince.IsZero()
+}
+
+// Drain lets Want ask for no runners until Resume, also in the holds to come.
+func (h *Hold) Drain() error {
+	if err := h.Dir.MarkDrained(); err != nil {
+		return err
+	}
+	since, err := h.Dir.DrainedSince()
+	h.DrainedSince = since
+	return err
+}
+
+// Resume lets Want ask for runners again.
+func (h *Hold) Resume() error {
+	if err := h.Dir.UnmarkDrained(); err != nil {
+		return err
+	}
+	h.DrainedSince = time.Time{}
+	return nil
 }
 
 // Detaching reports whether the unit still has a storage that Juju wants back and
