@@ -44,7 +44,18 @@ func warn(results map[string]string, warnings []string) {
 }
 
 func (c *Charm) checkRunners(ctx context.Context) error {
+	params, err := c.Operator.ActionParams(ctx)
+	if err != nil {
+		return err
+	}
+	explain, err := flagOf(params, "explain")
+	if err != nil {
+		return err
+	}
 	return c.with(ctx, func(s *session) error {
+		if explain {
+			return s.explainRunners(ctx)
+		}
 		if err := s.usable(); err != nil {
 			return err
 		}

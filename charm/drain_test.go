@@ -9,6 +9,7 @@ import (
 
 	"github-runner/charm/juju"
 	"github-runner/charm/runner"
+	"github-runner/charm/takeover"
 	"github-runner/lab/slowcloud"
 )
 
@@ -170,4 +171,17 @@ func TestDrainWithAnOddParameter(t *testing.T) {
 		t.Errorf("drain-runners: %q", s.failure)
 	}
 	s.expectMachines(2)
+}
+
+func TestDrainBesideAFormerCharm(t *testing.T) {
+	s := newStage(t)
+	s.former = &former{stage: s, refuse: true, runners: takeover.Runners{Free: named("free", 1), Busy: named("old", 1)}}
+	s.hook("config-changed")
+	s.former.refuse = false
+	s.action("drain-runners")
+	s.expectResults(map[string]string{"drained": "true", "former-runners": "old-0"})
+	s.expectStatus(juju.Maintenance, "drained; juju run")
+	s.expectStatus(juju.Maintenance, "taking over: ")
+	s.hook("update-status")
+	s.expectMachines(0)
 }

@@ -46,6 +46,8 @@ type stage struct {
 	formerly  map[runner.Scope]state.Credential // the former credentials that a fleet got
 	secrets   map[string]map[string]secret.Text // by URI, newest content
 	refusal   error                             // of all secrets
+	queue     runner.Queue
+	queueErr  error
 
 	status  juju.Status
 	message string
@@ -113,7 +115,8 @@ func (s *stage) assemble(wanted state.CharmState, m unit.Materials) (unit.Fleet,
 		LogDir:      m.Dir.LogPath,
 		Limits:      limits, Memory: m.Memory, Save: m.Save, Progress: m.Progress, Log: m.Log,
 	})
-	fleet := unit.Fleet{Manager: manager, Host: s, Version: func() string { return "" }, Close: func() {}}
+	queue := func(context.Context, runner.Scope) (runner.Queue, error) { return s.queue, s.queueErr }
+	fleet := unit.Fleet{Manager: manager, Host: s, Queue: queue, Version: func() string { return "" }, Close: func() {}}
 	if s.former != nil {
 		fleet.Former = s.former
 	}

@@ -78,6 +78,7 @@ func (a Assembler) Assemble(s state.CharmState, m unit.Materials) (unit.Fleet, e
 		Manager: manager,
 		Host:    host{cloud: cloud, log: log},
 		Former:  a.former(s, m, cloud, client, journal),
+		Queue:   client.Queue,
 		Version: func() string { v, _ := applicationVersion.Load().(string); return v },
 		Budget:  func() unit.Budget { return unit.Budget(client.Budget()) },
 		Close:   client.Close,

@@ -103,7 +103,7 @@ func keeps(request *http.Request) bool {
 	if request.Method != http.MethodGet {
 		return false
 	}
-	for _, list := range []string{"/actions/runners", "/actions/runner-groups", downloadsPath} {
+	for _, list := range []string{"/actions/runners", "/actions/runner-groups", "/actions/runs", downloadsPath} {
 		if strings.HasSuffix(request.URL.Path, list) {
 			return true
 		}

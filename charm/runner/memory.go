@@ -53,6 +53,7 @@ const (
 	signDeleting     sign = "deleting"     // by name
 	signOrphan       sign = "orphan"       // by name
 	signAway         sign = "away"         // by scope: GitHub did not answer, the last time
+	signSilent       sign = "silent"       // by scope: GitHub has not answered since
 )
 
 func (s sign) key(name string) string {

@@ -71,6 +71,7 @@ func observe(world World, owner Owner, template Template, memory Memory, limits 
 	memory.rewind(world.Now)
 	for scope := range world.Away {
 		memory.set(signAway, scope.String(), world.Now)
+		memory.first(signSilent, scope.String(), world.Now)
 	}
 	view := View{Now: world.Now, Away: world.Away}
 	names := map[string]bool{}
@@ -105,6 +106,9 @@ func observe(world World, owner Owner, template Template, memory Memory, limits 
 	}
 	for _, orphan := range view.Orphans {
 		names[orphan.Name] = true
+	}
+	for scope := range world.Away {
+		names[scope.String()] = true
 	}
 	memory.keepOnly(names, world.Now.Add(-limits.AfterAway))
 	byName := func(a, b Info) int { return cmp.Compare(a.Name, b.Name) }

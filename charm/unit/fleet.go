@@ -44,6 +44,8 @@ type Fleet struct {
 	Host Host
 	// Former is nil where nothing of another charm's is left.
 	Former Former
+	// Queue tells which jobs of a repository wait for a runner.
+	Queue func(context.Context, runner.Scope) (runner.Queue, error)
 	// Version is the version of the runner application as far as this fleet
 	// had to find out; else empty. Juju's status shows it.
 	Version func() string

@@ -102,6 +102,7 @@ func githubJob(ctx context.Context, env environment, api *github.Client, args []
 	flags, format := githubFlags(env, "job")
 	var job github.JobRequest
 	flags.IntVar(&job.Count, "count", 1, "how many")
+	flags.BoolVar(&job.OneRun, "one-run", false, "put all of them into one workflow run, as a matrix does")
 	flags.StringVar(&job.Event, "event", "workflow_dispatch", "event that started the workflow")
 	flags.DurationVar(&job.Duration, "duration", time.Second, "how long a job without a script takes")
 	flags.StringVar(&job.Repository, "repo", "", "owner/name; default: whatever the first fitting runner serves")

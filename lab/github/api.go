@@ -35,6 +35,7 @@ func routes() []route {
 		{"remove-token", "POST {scope}/actions/runners/remove-token", (*Server).makeToken},
 		{"downloads", "GET {scope}/actions/runners/downloads", (*Server).listDownloads},
 		{"groups", "GET /orgs/{org}/actions/runner-groups", (*Server).listGroups},
+		{"runs", "GET /repos/{owner}/{repo}/actions/runs", (*Server).listRuns},
 		{"run-jobs", "GET /repos/{owner}/{repo}/actions/runs/{id}/jobs", (*Server).listRunJobs},
 		{appTokenRoute, "POST /app/installations/{installation}/access_tokens", (*Server).makeInstallationToken},
 		{"rate-limit", "GET /rate_limit", (*Server).showRateLimit},

@@ -38,10 +38,13 @@ type job struct {
 	log  string
 }
 
-// JobRequest asks for jobs in the queue, each in a workflow run of its own.
+// JobRequest asks for jobs in the queue.
 type JobRequest struct {
 	// Count is how many, default 1.
 	Count int `json:"count"`
+	// OneRun puts all of them into one workflow run, as a matrix does; otherwise
+	// each has a run of its own.
+	OneRun bool `json:"one_run,omitempty"`
 	// Repository is "owner/name"; empty for whatever the first fitting runner
 	// is registered for.
 	Repository string `json:"repository"`
@@ -72,6 +75,9 @@ func (s *Server) Queue(request JobRequest) ([]JobInfo, error) {
 	var made []JobInfo
 	for range request.Count {
 		j := s.newJob(request)
+		if request.OneRun && len(made) > 0 {
+			j.RunID = made[0].RunID
+		}
 		s.jobs = append(s.jobs, j)
 		made = append(made, j.info())
 	}
