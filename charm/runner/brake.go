@@ -68,7 +68,7 @@ func (m *Memory) fail(kind, reason string, now time.Time) {
 	s := m.Setbacks[kind]
 	s.Count++
 	s.Reason = reason
-	s.Until = now
+	s.Last, s.Until = now, now
 	if s.Count >= 2 {
 		s.Until = now.Add(backOff(s.Count - 2))
 	}
@@ -88,6 +88,12 @@ func (m *Memory) overcome(kinds ...string) {
 	for _, kind := range kinds {
 		delete(m.Setbacks, kind)
 	}
+}
+
+// refutes reports whether a runner shows that the failures to start are over: one
+// that was there before them shows nothing.
+func (m *Memory) refutes(runner Info) bool {
+	return runner.Proven && runner.Created.After(m.Setbacks[failStart].Last)
 }
 
 // lastSetback returns the setback that holds creating back the longest, if any.

@@ -59,11 +59,38 @@ func TestApplicationThatExitsAtOnceBrakes(t *testing.T) {
 	})
 }
 
-// stopEverything lets each machine power off as soon as it runs.
+// A runner that came up before the others began to fail shows nothing about them.
+func TestApplicationThatExitsAtOnceBrakesBesideABusyRunner(t *testing.T) {
+	onEachCloud(t, func(f *fleet) {
+		f.want.Count = 1
+		f.reconcile()
+		busy := f.expectRunning(1)[0]
+		f.takeJob(busy)
+		f.want.Count = 2
+		ctx, cancel := context.WithTimeout(f.Context(), 10*time.Minute)
+		defer cancel()
+		go stopEverything(ctx, f.cloud)
+		for ctx.Err() == nil {
+			f.manager.Reconcile(ctx, f.want, true)
+			f.restart()
+			time.Sleep(30 * time.Second)
+		}
+		if n := len(f.cloud.Created()); n > 10 {
+			f.Errorf("%d runners were created in 10 minutes", n)
+		}
+		for range 3 {
+			time.Sleep(10 * time.Minute)
+			f.manager.Reconcile(f.Context(), f.want, true)
+		}
+		f.expectRunning(2)
+	})
+}
+
+// stopEverything lets each machine without a job power off as soon as it runs.
 func stopEverything(ctx context.Context, cloud *slowcloud.Cloud) {
 	for ctx.Err() == nil {
 		for _, instance := range cloud.Truth() {
-			if instance.Status == runner.StatusRunning {
+			if instance.Status == runner.StatusRunning && instance.Working != runner.WorkingYes {
 				cloud.Stop(instance.Name)
 			}
 		}

@@ -22,6 +22,8 @@ type Memory struct {
 // Setback is a series of failures of one kind.
 type Setback struct {
 	Count int `json:"count"`
+	// Last is when the last one happened.
+	Last time.Time `json:"last,omitzero"`
 	// Until is when the next try may be made.
 	Until time.Time `json:"until"`
 	// Reason is the last failure's own words.

@@ -145,7 +145,7 @@ func (r *reconcile) judge(world World) {
 			r.blamed[runner.Name] = true
 			r.setBack(failStart, runner.Name+" did not start", world.Now)
 		}
-		if runner.Proven && runner.Hash == r.template.Hash {
+		if r.memory.refutes(runner) && runner.Hash == r.template.Hash {
 			r.memory.overcome(failStart)
 		}
 	}
