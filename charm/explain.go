@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github-runner/charm/runner"
+	"github-runner/charm/services"
 	"github-runner/charm/unit"
 )
 
@@ -21,7 +22,7 @@ func (s *session) explainRunners(ctx context.Context) error {
 		return err
 	}
 	defer fleet.Close()
-	lines := s.circumstances()
+	lines := append(s.circumstances(), s.reportServices(ctx)...)
 	if err := s.lookAtFormer(ctx, fleet); err != nil {
 		lines = append(lines, "the previous charm's runners can't all be told: "+oneLine(err.Error()))
 	}
@@ -50,7 +51,7 @@ func (s *session) circumstances() []string {
 		{s.problems != nil, "the configuration is not applied, the last good one is in force: " + errorText(s.problems)},
 		{s.Drained(), "drained since " + s.DrainedSince.UTC().Format("2006-01-02 15:04 MST") + ", " + configured + ": " + s.howToResume()},
 		{s.Detaching(s.wanted), "storage " + s.Past.Detaching + " is being detached, " + configured + ": runners come back once it is gone"},
-		{s.Unwritten != nil, errorText(s.Unwritten)},
+		{services.AgentIsOff(s.Root), services.AgentOffNote + ": until the next hook or action nothing is replaced"},
 	} {
 		if one.holds {
 			lines = append(lines, one.text)

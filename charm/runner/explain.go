@@ -38,7 +38,7 @@ func (m *Manager) Explain(ctx context.Context, want Want) Explanation {
 	}
 	template.Want = want
 	template.BootDeadline = cmp.Or(template.BootDeadline, fallbackBootDeadline)
-	world, err := m.look(ctx, want.Scope)
+	world, err := m.look(ctx, want.Scope, nil)
 	if err != nil {
 		return Explanation{Reasons: []string{"nothing can be seen of the runners, and none is made: " + flat(err.Error())}}
 	}
