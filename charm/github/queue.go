@@ -55,7 +55,7 @@ func (c *Client) runs(ctx context.Context, scope runner.Scope, status string) (r
 	advice := fmt.Sprintf("give the token the right to read the actions of %s", scope)
 	refused := refusal{forbiddenAdvice: advice, notFoundAdvice: advice}
 	options := &gh.ListWorkflowRunsOptions{Status: status, ListOptions: gh.ListOptions{PerPage: maxQueuedRuns}}
-	err = c.do(ctx, call{scope: scope, token: c.tokens(scope)[0], refusal: refused}, func(ctx context.Context, api *gh.ActionsService) error {
+	err = c.do(ctx, call{scope: scope, credential: c.options.Credential, refusal: refused}, func(ctx context.Context, api *gh.ActionsService) error {
 		answer, _, err := api.ListRepositoryWorkflowRuns(ctx, owner(scope), repository(scope), options)
 		if err != nil {
 			return err
