@@ -122,6 +122,32 @@ func TestFailedCreateLeavesNothing(t *testing.T) {
 	}
 }
 
+// What LXD 5.0 says on a busy machine when it has not read what an image is: it is
+// of no kind that must be waited for, so that the next reconcile tries again at
+// once.
+func TestCreateThatFailsOnceIsTriedAgainAtOnce(t *testing.T) {
+	onEachCloud(t, func(f *fleet) {
+		missed := errors.New("Failed creating instance from image: unexpected end of JSON input")
+		f.cloud.AddFault(slowcloud.Fault{Method: "Create", Err: missed, Times: 3})
+		if _, err := f.manager.Reconcile(f.Context(), f.want, true); !errors.Is(err, missed) {
+			f.Errorf("reconcile says %v", err)
+		}
+		f.expectRunning(0)
+		for kind, setback := range f.memory.Setbacks {
+			if setback.Until.After(time.Now()) {
+				f.Errorf("after one failure creating waits: %s %+v", kind, setback)
+			}
+		}
+		if _, err := f.manager.Reconcile(f.Context(), f.want, true); err != nil {
+			f.Errorf("the next reconcile says %v", err)
+		}
+		f.expectRunning(3)
+		if len(f.memory.Setbacks) != 0 {
+			f.Errorf("setbacks: %v", f.memory.Setbacks)
+		}
+	})
+}
+
 // A create whose answer comes too late, or is lost, may have made a runner that
 // is at work already.
 func TestFailedCreateKillsNoJob(t *testing.T) {

@@ -25,6 +25,8 @@ const stopDeadline = 20 * time.Second
 type Daemon struct {
 	// Dir is its LXD_DIR.
 	Dir string
+	// Programs is where it finds QEMU's programs.
+	Programs string
 
 	command *exec.Cmd
 	ended   chan error
@@ -32,19 +34,19 @@ type Daemon struct {
 
 // Start starts a daemon in a folder that is empty or missing. The calling
 // program must let Play have every call of itself. It needs root, LXD's Debian
-// package and /dev/kvm, whether or not that works; Obstacle says what is missing.
+// package and /dev/vsock; Obstacle says what is missing.
 func Start(ctx context.Context, dir string) (*Daemon, error) {
-	programs, firmware := filepath.Join(dir, "bin"), filepath.Join(dir, "firmware")
-	if err := errors.Join(placePrograms(programs), placeFirmware(firmware)); err != nil {
+	programs, firmware, devices := filepath.Join(dir, "bin"), filepath.Join(dir, "firmware"), filepath.Join(dir, "dev")
+	if err := errors.Join(placePrograms(programs), placeEmpty(firmware, firmwareFiles), placeEmpty(devices, deviceFiles)); err != nil {
 		return nil, fmt.Errorf("cannot start an LXD that knows virtual machines: %w", err)
 	}
-	d := &Daemon{Dir: filepath.Join(dir, "lxd"), ended: make(chan error, 1)}
+	d := &Daemon{Dir: filepath.Join(dir, "lxd"), Programs: programs, ended: make(chan error, 1)}
 	log, err := os.Create(filepath.Join(dir, "lxd.log"))
 	if err != nil {
 		return nil, fmt.Errorf("cannot start an LXD that knows virtual machines: %w", err)
 	}
 	defer log.Close()
-	d.command = exec.Command("lxd", "--group", "root")
+	d.command = exec.Command("sh", "-c", withDevices, "sh", devices, "lxd", "--group", "root")
 	d.command.Env = append(os.Environ(), "LXD_DIR="+d.Dir, "LXD_OVMF_PATH="+firmware, "PATH="+programs+":"+os.Getenv("PATH"))
 	d.command.Stdout, d.command.Stderr = log, log
 	// Its mounts go with it.
@@ -73,10 +75,8 @@ func Obstacle() string {
 	if err != nil || strings.HasPrefix(path, "/snap/") {
 		return "it needs LXD's Debian package"
 	}
-	for _, device := range []string{"/dev/kvm", "/dev/vsock"} {
-		if _, err := os.Stat(device); err != nil {
-			return "there is no " + device
-		}
+	if _, err := os.Stat("/dev/vsock"); err != nil {
+		return "there is no /dev/vsock"
 	}
 	return ""
 }
@@ -192,12 +192,28 @@ func placePrograms(dir string) error {
 	return nil
 }
 
-// placeFirmware makes the files that LXD looks for beside QEMU.
-func placeFirmware(dir string) error {
+// firmwareFiles are those that LXD looks for beside QEMU.
+var firmwareFiles = []string{"OVMF_CODE.fd", "OVMF_VARS.fd", "OVMF_VARS.ms.fd", "OVMF_VARS.snakeoil.fd"}
+
+// deviceFiles are the devices that LXD looks for and nothing here opens. It
+// listens at /dev/vsock, which must be a real one.
+var deviceFiles = []string{"kvm"}
+
+// withDevices runs a command for which the files of a folder are in /dev, too,
+// where the machine does not have them. The mount is seen in the command's own
+// mount namespace alone.
+const withDevices = `devices=$1
+shift
+[ -e /dev/kvm ] || mount -t overlay -o "lowerdir=$devices:/dev" devices /dev || exit
+exec "$@"
+`
+
+// placeEmpty makes files of which only the names matter.
+func placeEmpty(dir string, names []string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	for _, name := range []string{"OVMF_CODE.fd", "OVMF_VARS.fd", "OVMF_VARS.ms.fd", "OVMF_VARS.snakeoil.fd"} {
+	for _, name := range names {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
 			return err
 		}

@@ -30,10 +30,21 @@ var systems = []string{"qemu-system-x86_64", "qemu-system-aarch64"}
 // in Go asks for.
 var scripts = map[string]string{
 	// It describes any image as that of a small disk, and makes that disk.
+	//
+	// LXD 5.0 takes the end of the process for the end of what it said
+	// (Process.Wait in its shared/subprocess, where Cmd.Wait would wait for both)
+	// and fails with "unexpected end of JSON input" when it has not read it yet, as
+	// on a busy machine happens to one in three. So this goes on until LXD has
+	// closed its end of the pipe, as it does when it has read all.
 	"qemu-img": `#!/bin/sh
 for last; do :; done
 case $* in
-*info*) echo '{"format": "qcow2", "virtual-size": 4194304}' ;;
+*info*)
+    pipe=$(readlink /proc/$$/fd/1)
+    echo '{"format": "qcow2", "virtual-size": 4194304}'
+    exec >&-
+    while ls -l /proc/$PPID/fd | grep -qF "$pipe"; do :; done 2>/dev/null
+    ;;
 *convert*) truncate --size 4194304 "$last" ;;
 *) exit 1 ;;
 esac
