@@ -36,12 +36,8 @@ const (
 	pebblePackage = "github.com/canonical/pebble/cmd/pebble"
 )
 
-// binEnv names the folder of what is tested, realEnv says whether there must be
-// a real LXD.
-const (
-	binEnv  = "ACCEPTANCE_BIN"
-	realEnv = "ACCEPTANCE_REAL"
-)
+// binEnv names the folder of what is tested.
+const binEnv = "ACCEPTANCE_BIN"
 
 func TestMain(m *testing.M) {
 	os.Exit(testMain(m))

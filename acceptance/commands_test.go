@@ -4,12 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"regexp"
 	"strconv"
+	"strings"
+	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github-runner/lab/skip"
 )
 
 const (
@@ -25,6 +30,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"same":       same,
 		"distinct":   distinct,
 		"took":       took,
+		"needs-root": needsRoot,
 		"story":      story,
 	}
 }
@@ -39,6 +45,19 @@ func program(name string) func(*testscript.TestScript, bool, []string) {
 		case err == nil && neg:
 			ts.Fatalf("unexpected success\n%s", ts.ReadFile("stdout"))
 		}
+	}
+}
+
+// testKey is where a session's test is.
+type testKey struct{}
+
+// needsRoot leaves a session out where this process can't do what it is about.
+func needsRoot(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: needs-root WHY")
+	}
+	if os.Geteuid() != 0 {
+		skip.Because(ts.Value(testKey{}).(testing.TB), "%s", strings.Join(args, " "))
 	}
 }
 

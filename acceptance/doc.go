@@ -17,8 +17,10 @@
 //	               fail unless the last output has N different matches
 //	took DURATION  fail unless the last command took that long; ! if it did
 //	same A B       fail unless both words are equal; ! unless they differ
+//	needs-root WHY leave the session out where the tests run without root
 //
 // ACCEPTANCE_BIN names a folder with lab and github-runner_<arch>.charm that
 // are to be tested; without it both are built. ACCEPTANCE_REAL=require makes it
-// a failure that no real LXD can run.
+// a failure that no real LXD can run, as it does with whatever else can't be tested
+// on a machine (package lab/skip).
 package acceptance

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github-runner/lab/skip"
 )
 
 // obstacle is how 'lab up' begins when this machine can't run a real LXD.
@@ -28,15 +30,13 @@ type stage struct {
 	labs chan struct{}
 }
 
-// condition answers [real], [emulated] and [root] in sessions.
+// condition answers [real] and [emulated] in sessions.
 func (s stage) condition(name string) (bool, error) {
 	switch name {
 	case "real":
 		return s.cloud == "lxd", nil
 	case "emulated":
 		return s.cloud == "emulated", nil
-	case "root":
-		return os.Geteuid() == 0, nil
 	}
 	return false, fmt.Errorf("unknown condition %q", name)
 }
@@ -56,6 +56,7 @@ func (s stage) setup(env *testscript.Env) error {
 		return err
 	}
 	env.Values[clockKey{}] = &clock{}
+	env.Values[testKey{}] = t
 	env.Setenv("LAB_DIR", dir)
 	env.Setenv("ROOT", filepath.Join(dir, "root"))
 	env.Setenv("CHARM", "./"+filepath.Base(s.charm))
@@ -67,8 +68,8 @@ func (s stage) setup(env *testscript.Env) error {
 		up = append(up, "--no-agent")
 	}
 	out, err := s.lab(dir, up...)
-	if err != nil && s.cloud == "lxd" && strings.Contains(out, obstacle) && os.Getenv(realEnv) != "require" {
-		t.Skipf("NOT TESTED on real LXD, which can't run here: %s", out)
+	if err != nil && s.cloud == "lxd" && strings.Contains(out, obstacle) {
+		skip.Because(t, "real LXD can't run here: %s", out)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot bring up a lab: %w\n%s", err, out)

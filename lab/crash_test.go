@@ -16,6 +16,8 @@ import (
 	lxd "github.com/canonical/lxd/client"
 	"github.com/canonical/lxd/shared/api"
 	"golang.org/x/sys/unix"
+
+	"github-runner/lab/skip"
 )
 
 // The lab lies where only root gets through, holds a running container, and its
@@ -23,7 +25,7 @@ import (
 func TestRealLXDDownAfterCrash(t *testing.T) {
 	options, progress := testOptions(t, CloudLXD)
 	if obstacle := lxdObstacle(options.Images); obstacle != "" {
-		t.Skip("real LXD can't run here: " + obstacle)
+		skip.Because(t, "real LXD can't run here: %s", obstacle)
 	}
 	if err := os.Chmod(filepath.Dir(options.Dir), 0o700); err != nil {
 		t.Fatal(err)
@@ -80,7 +82,7 @@ func TestRealLXDDownAfterCrash(t *testing.T) {
 func TestRealLXDDownWithoutLXD(t *testing.T) {
 	options, progress := testOptions(t, CloudLXD)
 	if obstacle := lxdObstacle(options.Images); obstacle != "" {
-		t.Skip("real LXD can't run here: " + obstacle)
+		skip.Because(t, "real LXD can't run here: %s", obstacle)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()

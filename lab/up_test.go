@@ -19,6 +19,7 @@ import (
 	"github-runner/lab/github"
 	"github-runner/lab/image"
 	emulation "github-runner/lab/lxd"
+	"github-runner/lab/skip"
 )
 
 // TestMain lets the test program be the lab program, of which GitHub and
@@ -104,7 +105,7 @@ func TestRealLXDUpAndDown(t *testing.T) {
 func testUpAndDown(t *testing.T, cloud string) {
 	options, progress := testOptions(t, cloud)
 	if obstacle := lxdObstacle(options.Images); cloud == CloudLXD && obstacle != "" {
-		t.Skip("real LXD can't run here: " + obstacle)
+		skip.Because(t, "real LXD can't run here: %s", obstacle)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
@@ -143,7 +144,7 @@ func testUpAndDown(t *testing.T, cloud string) {
 func TestRealLXDUpThatFails(t *testing.T) {
 	options, progress := testOptions(t, CloudLXD)
 	if obstacle := lxdObstacle(options.Images); obstacle != "" {
-		t.Skip("real LXD can't run here: " + obstacle)
+		skip.Because(t, "real LXD can't run here: %s", obstacle)
 	}
 	script := fmt.Sprintf("#!/bin/sh\n[ $1 = serve-juju ] && { echo no model today; exit 1; }\nexec %s \"$@\"\n", options.Program)
 	options.Program = filepath.Join(filepath.Dir(options.Dir), "program")

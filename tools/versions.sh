@@ -8,5 +8,5 @@ GO_SHA256_arm64=02b36b6787b3ac767668f630e2998df45a3b1f9ffee08d1bf3ef6487cd658d99
 # Debian packages, from the release that the machine runs: a C compiler for the
 # race detector, programs that tests check what we render with, and what the
 # lab's own LXD daemon and its test image need.
-BUILD_PACKAGES='gcc libc6-dev curl unzip ca-certificates logrotate systemd procps jq'
+BUILD_PACKAGES='gcc libc6-dev curl unzip ca-certificates logrotate systemd procps jq python3 e2fsprogs'
 LXD_PACKAGES='lxd lxd-client btrfs-progs debootstrap dnsmasq-base nftables iproute2 squashfs-tools'

@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github-runner/charm/secret"
+	"github-runner/lab/image"
+	"github-runner/lab/skip"
 )
 
 const dropInPath = "/etc/systemd/system/docker.service.d/http-proxy.conf"
@@ -114,11 +116,9 @@ func TestAproxyTakesThePlaceOfVariables(t *testing.T) {
 // network namespace of its own.
 func nft(t *testing.T, arguments, rules string) string {
 	t.Helper()
-	if _, err := exec.LookPath("nft"); err != nil {
-		t.Skip("SKIPPED: nft is not on this machine")
-	}
+	skip.Without(t, "nft")
 	if err := exec.Command("unshare", "--user", "--map-root-user", "--net", "true").Run(); err != nil {
-		t.Skipf("SKIPPED: no network namespace can be made here: %v", err)
+		skip.Because(t, "no network namespace can be made here: %v", err)
 	}
 	cmd := exec.Command("unshare", "--user", "--map-root-user", "--net", "sh", "-c", "nft "+arguments)
 	cmd.Stdin = strings.NewReader(rules)
@@ -180,9 +180,7 @@ func merged(t *testing.T, existing, part string) map[string]any {
 }
 
 func TestDockerConfigurationIsMergedIntoTheImages(t *testing.T) {
-	if _, err := exec.LookPath("python3"); err != nil {
-		t.Skip("SKIPPED: python3 is not on this machine")
-	}
+	skip.Without(t, "python3")
 	machine := fullMachine()
 	_, files := render(t, machine)
 	daemon, client := files[dockerDaemonPath].Content, files[dockerClientPath].Content
@@ -211,12 +209,38 @@ func TestDockerConfigurationIsMergedIntoTheImages(t *testing.T) {
 	}
 }
 
+// dockerClient returns Docker's client: the machine's, or where all must be tested
+// Debian's, which needs not be installed to read its configuration.
+func dockerClient(t *testing.T) string {
+	t.Helper()
+	path, err := exec.LookPath("docker")
+	if err == nil {
+		return path
+	}
+	if !skip.Required() {
+		skip.Because(t, "docker is not on this machine")
+	}
+	builder := image.Builder{Cache: image.DefaultCache, Mirror: image.DefaultMirror}
+	// With what charm/lxd installs in a container, so that both are downloaded once.
+	packages, err := builder.Packages(t.Context(), "docker.io", "busybox-static")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, file := range packages {
+		if !strings.HasPrefix(filepath.Base(file), "docker.io_") {
+			continue
+		}
+		if out, err := exec.Command("dpkg-deb", "--extract", file, dir).CombinedOutput(); err != nil {
+			t.Fatalf("dpkg-deb: %v: %s", err, out)
+		}
+	}
+	return filepath.Join(dir, "usr", "bin", "docker")
+}
+
 // Docker's client warns of a file that it can't use.
 func TestDockerReadsItsClientsConfiguration(t *testing.T) {
-	docker, err := exec.LookPath("docker")
-	if err != nil {
-		t.Skip("SKIPPED: docker is not on this machine")
-	}
+	docker := dockerClient(t)
 	_, files := render(t, fullMachine())
 	dir := t.TempDir()
 	complaints := func(content string) string {
@@ -231,7 +255,7 @@ func TestDockerReadsItsClientsConfiguration(t *testing.T) {
 		return strings.TrimSpace(strings.TrimPrefix(string(out), "default"))
 	}
 	if said := complaints(`{"proxies": {"default": {"httpProxy": 1}}}`); !strings.Contains(said, "httpProxy") {
-		t.Skipf("SKIPPED: this docker says nothing of a bad file: %q", said)
+		skip.Because(t, "this docker says nothing of a bad file: %q", said)
 	}
 	if said := complaints(files[dockerClientPath].Content); said != "" {
 		t.Errorf("docker says of its configuration: %s", said)

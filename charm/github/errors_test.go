@@ -73,10 +73,11 @@ func TestErrorsOfEveryCall(t *testing.T) {
 		"too long":       {lab.Fault{Kind: lab.FaultBody, Body: `{"x":"` + strings.Repeat("x", 9<<20) + `"}`}, runner.ErrUnreachable, ""},
 	} {
 		for verb, ask := range verbs {
+			// A removal's answer has no body.
+			if test.fault.Kind == lab.FaultBody && test.want == runner.ErrUnreachable && verb == "delete" && test.fault.Status == 0 {
+				continue
+			}
 			t.Run(name+"/"+verb, func(t *testing.T) {
-				if test.fault.Kind == lab.FaultBody && test.want == runner.ErrUnreachable && verb == "delete" && test.fault.Status == 0 {
-					t.Skip("a removal's answer has no body")
-				}
 				ctx := testContext(t)
 				w := newWorld(t, lab.Options{})
 				client := w.client(func(o *github.Options) {

@@ -12,6 +12,7 @@ import (
 
 	"github-runner/charm/cloudinit"
 	"github-runner/charm/runner"
+	"github-runner/lab/skip"
 )
 
 // hostileFolder is an exchange folder with everything that a job could put in
@@ -113,7 +114,7 @@ func TestMountedFolderIsBounded(t *testing.T) {
 	}
 	defer e.remove()
 	if plain {
-		t.Skip("SKIPPED: this process may not mount a tmpfs")
+		skip.Because(t, "this process may not mount a tmpfs")
 	}
 	if again, err := e.make(); err != nil || again {
 		t.Errorf("making it twice: %v, %v", again, err)

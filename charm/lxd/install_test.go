@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
 	"time"
+
+	"github-runner/lab/skip"
 )
 
 func TestInstalled(t *testing.T) {
@@ -34,8 +35,8 @@ func TestInstalled(t *testing.T) {
 		"another, nothing":           {"ID=other\n", nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := exec.LookPath("dpkg-query"); err != nil && test.files[dpkgStatus] != "" {
-				t.Skip("SKIPPED: this machine has no dpkg-query")
+			if test.files[dpkgStatus] != "" {
+				skip.Without(t, "dpkg-query")
 			}
 			config := testConfig(t)
 			config.Root = t.TempDir()

@@ -27,6 +27,7 @@ import (
 	"github-runner/charm/runner"
 	"github-runner/charm/secret"
 	"github-runner/lab/flock"
+	"github-runner/lab/skip"
 )
 
 // realDirVariable names the folder of a real daemon that tests may use.
@@ -37,7 +38,7 @@ func realCloud(t *testing.T, change func(*Config)) *Cloud {
 	t.Helper()
 	dir := os.Getenv(realDirVariable)
 	if dir == "" {
-		t.Skipf("SKIPPED, NOT TESTED: %s is not set to the folder of a running LXD daemon with an image noble; `make test` does that", realDirVariable)
+		skip.Because(t, "%s is not set to the folder of a running LXD daemon with an image noble; `make test` does that", realDirVariable)
 	}
 	log := logrus.New()
 	log.SetOutput(t.Output())

@@ -17,17 +17,18 @@ import (
 	"github-runner/charm/runner"
 	"github-runner/charm/secret"
 	emulation "github-runner/lab/lxd"
+	"github-runner/lab/skip"
 )
 
 // needsMounts skips a test where this process may not mount.
 func needsMounts(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("SKIPPED, NOT TESTED: mounting takes root")
+		skip.Because(t, "mounting takes root")
 	}
 	dir := t.TempDir()
 	if err := mountMemory(dir, 1<<20, 0); err != nil {
-		t.Skipf("SKIPPED, NOT TESTED: %v", err)
+		skip.Because(t, "%v", err)
 	}
 	if err := mounts.Detach(dir); err != nil {
 		t.Fatal(err)
@@ -45,7 +46,7 @@ func attach(t *testing.T, size int64) string {
 	}
 	for _, command := range [][]string{{"mkfs.ext4", "-q", "-F", file}, {"mount", "-o", "loop", file, folder}} {
 		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
-			t.Skipf("SKIPPED, NOT TESTED: %q: %v: %s", command, err, out)
+			skip.Because(t, "%q: %v: %s", command, err, out)
 		}
 	}
 	t.Cleanup(func() {

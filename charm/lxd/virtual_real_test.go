@@ -16,6 +16,7 @@ import (
 	"github-runner/charm/runner"
 	"github-runner/charm/secret"
 	"github-runner/lab/qemu"
+	"github-runner/lab/skip"
 )
 
 // TestMain lets this program play QEMU to an LXD daemon.
@@ -35,10 +36,10 @@ func TestMain(m *testing.M) {
 func virtualCloud(t *testing.T) (*Cloud, server, *qemu.Daemon) {
 	t.Helper()
 	if os.Getenv(realDirVariable) == "" {
-		t.Skipf("SKIPPED, NOT TESTED: %s is not set, so that no real LXD is asked; `make test` does that", realDirVariable)
+		skip.Because(t, "%s is not set, so that no real LXD is asked; `make test` does that", realDirVariable)
 	}
 	if obstacle := qemu.Obstacle(); obstacle != "" {
-		t.Skip("SKIPPED, NOT TESTED: no real LXD takes orders for virtual machines here: " + obstacle)
+		skip.Because(t, "no real LXD takes orders for virtual machines here: %s", obstacle)
 	}
 	// The path of a socket has little room: names of tests don't fit into it.
 	dir, err := os.MkdirTemp("", "vm")

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github-runner/lab/skip"
 )
 
 func lines(t *testing.T, path string) []string {
@@ -134,10 +136,7 @@ func TestLogrotate(t *testing.T) {
 }
 
 func TestLogrotateAcceptsTheFile(t *testing.T) {
-	binary, err := exec.LookPath("logrotate")
-	if err != nil {
-		t.Skip("no logrotate here")
-	}
+	skip.Without(t, "logrotate")
 	root := t.TempDir()
 	log := NewLog(root)
 	if err := log.Write(Reconciliation{}); err != nil {
@@ -146,7 +145,7 @@ func TestLogrotateAcceptsTheFile(t *testing.T) {
 	if err := log.WriteLogrotate(); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(binary, "--force", "--state", filepath.Join(root, "state"), filepath.Join(root, logrotatePath)).CombinedOutput()
+	out, err := exec.Command("logrotate", "--force", "--state", filepath.Join(root, "state"), filepath.Join(root, logrotatePath)).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

@@ -13,13 +13,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github-runner/lab/skip"
 )
 
 // mountOn mounts a tmpfs, where that is allowed.
 func mountOn(t *testing.T, folder string) {
 	t.Helper()
 	if err := unix.Mount("test", folder, "tmpfs", 0, "size=1m"); errors.Is(err, fs.ErrPermission) {
-		t.Skip("mounting needs root")
+		skip.Because(t, "mounting takes root")
 	} else if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +94,7 @@ func TestDetachOfWhatStays(t *testing.T) {
 	}
 	output, err := cmd.CombinedOutput()
 	if errors.Is(err, fs.ErrPermission) {
-		t.Skip("this machine allows no user namespaces")
+		skip.Because(t, "this machine allows no user namespaces")
 	}
 	if err != nil {
 		t.Errorf("%v: %s", err, output)

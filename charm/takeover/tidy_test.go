@@ -15,6 +15,7 @@ import (
 
 	"github-runner/charm/mounts"
 	"github-runner/charm/secret"
+	"github-runner/lab/skip"
 )
 
 // machine is a folder that stands for a whole machine.
@@ -230,7 +231,7 @@ func TestTidyBesideAMount(t *testing.T) {
 	m := newMachine(t)
 	storage := filepath.Join(m.root, "storage")
 	if err := unix.Mount("test", storage, "tmpfs", 0, "size=1m"); errors.Is(err, fs.ErrPermission) {
-		t.Skip("mounting needs root")
+		skip.Because(t, "mounting takes root")
 	} else if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github-runner/lab/skip"
 )
 
 func open(t *testing.T) *Dir {
@@ -87,7 +89,7 @@ func TestOpenRefuses(t *testing.T) {
 		}, "a file"},
 		{"foreign owner", prefix, func(t *testing.T, root, path string) string {
 			if os.Geteuid() != 0 {
-				t.Skip("only root can give a folder away")
+				skip.Because(t, "only root can give a folder away")
 			}
 			must(t, os.Mkdir(path, 0o700))
 			must(t, os.Chown(path, 4242, 4242))

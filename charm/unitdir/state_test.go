@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github-runner/charm/secret"
+	"github-runner/lab/skip"
 )
 
 func TestStateSurvives(t *testing.T) {
@@ -191,11 +192,11 @@ func TestFailedWriteLeavesTheOldState(t *testing.T) {
 
 func TestFullDiskLeavesTheOldState(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("a disk of its own, to be filled, needs root")
+		skip.Because(t, "a disk of its own, to be filled, takes root")
 	}
 	root := t.TempDir()
 	if err := syscall.Mount("tmpfs", root, "tmpfs", 0, "size=64k"); err != nil {
-		t.Skipf("cannot mount a tmpfs here: %v", err)
+		skip.Because(t, "a disk of its own, to be filled: %v", err)
 	}
 	t.Cleanup(func() { syscall.Unmount(root, syscall.MNT_DETACH) })
 	dir, err := Open(root, "github-runner-0-ab12")

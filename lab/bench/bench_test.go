@@ -13,13 +13,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github-runner/lab"
+	"github-runner/lab/skip"
 )
 
 // TestEmulated runs every benchmark once on the emulation, small. It tests that
 // they measure and clean up, and the numbers of calls; it tests no time.
 func TestEmulated(t *testing.T) {
 	if testing.Short() {
-		t.Skip("SKIPPED, NOT TESTED: it builds the charm's and the lab's program")
+		skip.Because(t, "it builds the charm's and the lab's program, which takes long")
 	}
 	programs := build(t)
 	t.Setenv("TMPDIR", t.TempDir())

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github-runner/lab/skip"
 )
 
 // attachable notes what its hooks about storage find; the detaching one fails while
@@ -109,7 +111,7 @@ func TestDetachedStorageCanBeRemoved(t *testing.T) {
 
 func TestStorageHasItsSize(t *testing.T) {
 	if err := canMount(); err != nil {
-		t.Skipf("SKIPPED, NOT TESTED: %v", err)
+		skip.Because(t, "%v", err)
 	}
 	l, location := storageLab(t, "data=20M")
 	var found unix.Statfs_t

@@ -17,6 +17,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/sirupsen/logrus"
+
+	"github-runner/lab/skip"
 )
 
 // realDir names the directory of a real LXD daemon that the emulation is
@@ -220,7 +222,7 @@ type reply struct {
 func TestAnswersAsTheRealDaemonDoes(t *testing.T) {
 	dir := os.Getenv(realDir)
 	if dir == "" {
-		t.Skipf("NOT COMPARED with a real LXD: %s names no directory of a daemon", realDir)
+		skip.Because(t, "%s names no folder of a real LXD to compare with", realDir)
 	}
 	folder := t.TempDir()
 	removeLeftovers(t, dir)

@@ -17,6 +17,7 @@ import (
 	"github-runner/charm/cloudinit"
 	"github-runner/lab/qemu"
 	"github-runner/lab/runnerapp"
+	"github-runner/lab/skip"
 )
 
 // TestMain lets this program play QEMU to a real LXD daemon.
@@ -80,10 +81,10 @@ func virtualRequest(config, devices string) string {
 // which is made to take orders for virtual machines.
 func TestVirtualMachinesAsTheRealDaemon(t *testing.T) {
 	if os.Getenv(realDir) == "" {
-		t.Skipf("NOT COMPARED with a real LXD: %s names no directory of a daemon", realDir)
+		skip.Because(t, "%s names no folder of a real LXD to compare with", realDir)
 	}
 	if obstacle := qemu.Obstacle(); obstacle != "" {
-		t.Skip("NOT COMPARED with a real LXD: " + obstacle)
+		skip.Because(t, "no real LXD takes orders for virtual machines here: %s", obstacle)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
