@@ -21,9 +21,13 @@ type start struct {
 	Online time.Duration
 	// Hook is what the hook cost that started them; zero on the floor.
 	Hook Usage
+	// Work is the processor time of the containers, of LXD and of what it ran,
+	// where that is weighed.
+	Work time.Duration
 }
 
 func onlineSeconds(s start) float64 { return s.Online.Seconds() }
+func workSeconds(s start) float64   { return s.Work.Seconds() }
 func hookSeconds(s start) float64   { return s.Hook.Wall.Seconds() }
 func hookMilliseconds(s start) float64 {
 	return cpuMilliseconds(s.Hook)

@@ -46,6 +46,9 @@ type floor struct {
 	proxy cloudinit.Proxy
 	// bare runners have no folder for exchange.
 	bare bool
+	// weigh has the processor time of a start measured as well, which takes a real
+	// LXD on this machine.
+	weigh bool
 }
 
 // plain is one runner of the floor.
@@ -96,7 +99,7 @@ func (f *floor) start(ctx context.Context, count int) (start, error) {
 	runners, err := f.prepare(ctx, count)
 	var measured start
 	if err == nil {
-		measured.Online, err = f.run(ctx, runners)
+		measured, err = f.run(ctx, runners)
 	}
 	if err != nil {
 		err = fmt.Errorf("cannot start %d containers by a plain loop: %w", count, err)
@@ -105,15 +108,30 @@ func (f *floor) start(ctx context.Context, count int) (start, error) {
 }
 
 // run is what is measured.
-func (f *floor) run(ctx context.Context, runners []plain) (time.Duration, error) {
+func (f *floor) run(ctx context.Context, runners []plain) (measured start, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*onlineTimeout)
 	defer cancel()
+	if f.weigh {
+		if measured.Work, err = f.work(nil); err != nil {
+			return start{}, err
+		}
+	}
 	began := time.Now()
 	if err := f.create(ctx, runners); err != nil {
-		return 0, err
+		return start{}, err
 	}
-	err := f.stage.waitOnline(ctx, floorPrefix, len(runners), onlineTimeout)
-	return time.Since(began), err
+	if err := f.stage.waitOnline(ctx, floorPrefix, len(runners), onlineTimeout); err != nil {
+		return start{}, err
+	}
+	measured.Online = time.Since(began)
+	if f.weigh {
+		after, err := f.work(runners)
+		if err != nil {
+			return start{}, err
+		}
+		measured.Work = after - measured.Work
+	}
+	return measured, nil
 }
 
 // prepare does beforehand what needs no container.
