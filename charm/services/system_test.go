@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github-runner/lab/skip"
 )
 
 // fakeSystemctl does with the one unit of a folder what systemd does: it starts
@@ -82,17 +84,14 @@ func TestSystemdKeepsTheDaemon(t *testing.T) {
 }
 
 func TestSystemdTakesTheUnit(t *testing.T) {
-	analyze, err := exec.LookPath("systemd-analyze")
-	if err != nil {
-		t.Skipf("no systemd-analyze here to check the unit with: %v", err)
-	}
+	skip.Without(t, "systemd-analyze")
 	s := newStage(t, t.TempDir(), "github-runner-0-ab12")
 	must(t, s.makeHome())
 	unit := system{unit: s.Unit, folder: t.TempDir()}
 	text, err := unit.text()
 	must(t, err)
 	must(t, os.WriteFile(unit.path(), text, 0o644))
-	verify := exec.CommandContext(t.Context(), analyze, "verify", "--man=no", unit.path())
+	verify := exec.CommandContext(t.Context(), "systemd-analyze", "verify", "--man=no", unit.path())
 	verify.WaitDelay = 10 * time.Second
 	if output, err := verify.CombinedOutput(); err != nil || len(output) > 0 {
 		t.Errorf("systemd-analyze verify: %v\n%s\n%s", err, output, text)
