@@ -199,6 +199,8 @@ func (g *agent) runHook(ctx context.Context, s *Server, o operation) {
 // complete goes on from a hook, also one that an operator skips. The lock is held.
 func (g *agent) complete(s *Server, o operation) {
 	g.unit.Failed, g.unit.Attempts = "", 0
+	// An operator may have asked for the retry that ran already.
+	g.retryNow = false
 	g.unit.Pending = slices.DeleteFunc(g.unit.Pending, func(p operation) bool { return p.ID == o.ID })
 	if o.Relation != nil {
 		g.model.commit(*o.Relation, g.unit)
