@@ -60,6 +60,9 @@ type Charm struct {
 	// Build is the version of this binary.
 	Build    string
 	Assemble unit.Assemble
+	// Meeting is where the unit's processes meet; nil for the kernel's locks and
+	// sockets.
+	Meeting unitdir.Meeting
 	// Services returns the services of the unit with that folder. It is nil where
 	// hooks alone are to do the work.
 	Services func(*unitdir.Dir) (Services, error)

@@ -44,7 +44,11 @@ func (c *Charm) self() runner.Owner {
 
 // folder is the unit's.
 func (c *Charm) folder() (*unitdir.Dir, error) {
-	return unitdir.Open(c.Root, c.self().Prefix())
+	dir, err := unitdir.Open(c.Root, c.self().Prefix())
+	if err != nil || c.Meeting == nil {
+		return dir, err
+	}
+	return dir.At(c.Meeting), nil
 }
 
 // open takes the unit's lock and reads everything.

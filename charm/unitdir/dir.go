@@ -28,6 +28,8 @@ const (
 type Dir struct {
 	root string
 	path string
+	// meeting is nil for the kernel's locks and sockets.
+	meeting Meeting
 }
 
 // Open returns the folder of the unit whose runners' names start with prefix,

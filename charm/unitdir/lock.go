@@ -33,6 +33,9 @@ type holder struct {
 // can interrupt that call, so a Lock that was given up leaves its goroutine
 // behind until the holder lets go; it then frees the lock at once.
 func (d *Dir) Lock(ctx context.Context) (unlock func(), err error) {
+	if d.meeting != nil {
+		return d.meeting.Lock(ctx)
+	}
 	file, err := os.OpenFile(d.Path(lockFile), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = ErrRemoved

@@ -20,6 +20,9 @@ import (
 //
 // Who may connect is decided by the folder, which only its owner can enter.
 func (d *Dir) Listen(name string) (net.Listener, error) {
+	if d.meeting != nil {
+		return d.meeting.Listen(name)
+	}
 	listener, err := d.listen(name)
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %s: %w", d.Path(name), bare(err))
@@ -78,6 +81,9 @@ func clearStale(path string) error {
 // path is. The name is a path below the folder. Without a socket the error is
 // fs.ErrNotExist, without a listener syscall.ECONNREFUSED.
 func (d *Dir) Dial(ctx context.Context, name string) (net.Conn, error) {
+	if d.meeting != nil {
+		return d.meeting.Dial(ctx, name)
+	}
 	short, release, err := d.short(name)
 	if err != nil {
 		return nil, fmt.Errorf("cannot connect to %s: %w", d.Path(name), err)

@@ -91,8 +91,9 @@ func (l *life) remove() {
 	l.queue(hook("remove"))
 }
 
-// reboot ends everything on the machine, and starts it again after a time.
-func (l *life) reboot(down time.Duration) {
+// reboot ends everything on the machine at once, as a power cut does, and starts
+// it again after a time. Where systemd is there it starts the unit's Pebble.
+func (l *life) reboot(down time.Duration, systemd bool) {
 	l.forgive("", "the machine rebooted")
 	l.unit.end(true)
 	l.machine <- struct{}{}
@@ -104,6 +105,7 @@ func (l *life) reboot(down time.Duration) {
 		defer l.mu.Unlock()
 		l.rebooted = time.Now()
 	}()
+	l.unit.pebble.powerOff()
 	if err := l.world.shutDown(); err != nil {
 		l.violate("the simulation itself failed: %v", err)
 		return
@@ -112,7 +114,50 @@ func (l *life) reboot(down time.Duration) {
 	if err := l.world.boot(); err != nil {
 		l.violate("the simulation itself failed: %v", err)
 	}
+	if systemd {
+		l.unit.pebble.boot()
+	}
 	l.first(hook("start"))
+}
+
+// killAgent kills the agent: the one that runs, at an effect that is counted from
+// now, or the next.
+func (l *life) killAgent(kill Kill) {
+	if running := l.unit.pebble.running(); running != nil {
+		running.process.arm(kill)
+		return
+	}
+	l.unit.mu.Lock()
+	defer l.unit.mu.Unlock()
+	l.unit.agentKill = kill
+}
+
+// endAgent ends the agent that runs: kill at once, or by asking it, as somebody
+// does who is not Pebble.
+func (l *life) endAgent(kill bool) {
+	running := l.unit.pebble.running()
+	switch {
+	case running == nil:
+	case kill:
+		running.process.die("at once")
+	default:
+		l.disturbed()
+		running.terminate()
+	}
+}
+
+// killPebble kills the daemon that supervises the agent.
+func (l *life) killPebble() {
+	l.disturbed()
+	l.unit.pebble.die()
+}
+
+// switchAgent is the operator's switch. The next hook heeds it.
+func (l *life) switchAgent(on bool) {
+	l.disturbed()
+	if err := l.world.switchAgent(on); err != nil {
+		l.violate("the simulation itself failed: %v", err)
+	}
 }
 
 // restartLXD restarts the daemon; its instances live on.
@@ -174,7 +219,7 @@ func (l *life) relate(host string) {
 func (l *life) holdState(length time.Duration) {
 	l.machine <- struct{}{}
 	defer func() { <-l.machine }()
-	path := filepath.Join(l.world.root(), "var/lib/github-runner", owner.Prefix(), "state.json.tmp")
+	path := filepath.Join(l.world.folder(), "state.json.tmp")
 	if err := os.Mkdir(path, 0o700); err != nil {
 		l.story.tell("its state stays as it is: %v", err)
 		return
@@ -203,7 +248,7 @@ var harms = []string{"state.json is gone", "state.json is half written", "etags.
 func (l *life) harm(what string) {
 	l.machine <- struct{}{}
 	defer func() { <-l.machine }()
-	folder := filepath.Join(l.world.root(), "var/lib/github-runner", owner.Prefix())
+	folder := l.world.folder()
 	if _, err := os.Stat(folder); err != nil {
 		return
 	}

@@ -19,6 +19,8 @@ type guests struct {
 	story  *story
 	// exchange is the host's folder with the folders of all runners.
 	exchange string
+	// ended is told of each runner whose application has ended after a job.
+	ended func(name string)
 
 	mu    sync.Mutex
 	lives map[string]*guestLife
@@ -112,6 +114,16 @@ func (s *session) Work(ctx context.Context, job runnerapp.Job) (string, error) {
 	}
 	s.guests.story.tell("job %d on %s ends: %s", job.ID, s.Name(), conclusion)
 	return conclusion, nil
+}
+
+// Close implements lxd.Listener.
+func (s *session) Close() error {
+	served := false
+	s.guests.note(s.Name(), func(life *guestLife) { served = len(life.jobs) > 0 })
+	if served {
+		s.guests.ended(s.Name())
+	}
+	return s.Attached.Close()
 }
 
 // pass lets time pass with a job in hand.

@@ -30,6 +30,9 @@ type Report struct {
 	Story string
 	// Hooks, Jobs, Faults and Kills count what the life had.
 	Hooks, Jobs, Faults, Kills int
+	// AgentKills counts the agents that were killed, Refills the free slots of
+	// which it was checked how soon the agent filled them.
+	AgentKills, Refills int
 	// Asked is how many hooks and actions were asked to end.
 	Asked int
 	// Effects are how many effects each call had that was not killed, by its
@@ -66,6 +69,8 @@ type life struct {
 	rebooted time.Time
 	excuses  []excuse
 
+	calls   atomic.Int32 // that have begun
+	inCall  atomic.Bool
 	faults  atomic.Int32 // in force
 	unrest  atomic.Int32 // counts what came and went
 	hangs   atomic.Bool  // an operation of LXD's may hang until LXD restarts
@@ -110,7 +115,14 @@ func (l *life) through(dir string) error {
 	for option, value := range l.plan.Config {
 		config[option] = value
 	}
-	l.unit = &unit{world: l.world, story: l.story, config: config, proxies: l.plan.Proxies, secret: keptSecret{token: goodToken}, build: "1", made: l.checkMade}
+	l.unit = &unit{world: l.world, story: l.story, config: config, proxies: l.plan.Proxies, secret: keptSecret{token: goodToken}, build: "1"}
+	l.unit.made, l.unit.late, l.unit.rushed, l.unit.waited = l.checkMade, l.checkGoodbye, l.checkRush, l.checkWait
+	l.unit.agentKilled = l.countAgentKill
+	l.unit.pebble = &pebble{unit: l.unit}
+	l.world.guests.ended = func(name string) { go l.checkRefill(name) }
+	if err := l.world.switchAgent(!l.plan.Alone); err != nil {
+		return err
+	}
 	var others neighbours
 	if l.plan.Neighbours {
 		if others, err = l.world.addNeighbours(); err != nil {
@@ -129,6 +141,10 @@ func (l *life) through(dir string) error {
 	<-done
 	l.converge()
 	l.retire()
+	if l.unit.pebble.running() != nil {
+		l.violate("the agent outlives its unit")
+		l.unit.pebble.powerOff()
+	}
 	l.judge()
 	if l.plan.Neighbours {
 		l.checkNeighbours(others)
@@ -296,6 +312,9 @@ func (l *life) run(c call) outcome {
 	l.machine <- struct{}{}
 	defer func() { <-l.machine }()
 	l.report.Hooks++
+	l.calls.Add(1)
+	l.inCall.Store(true)
+	defer l.inCall.Store(false)
 	license := l.license(c)
 	before := l.unrest.Load()
 	c.kill = l.takeKill(c.name)
@@ -315,7 +334,32 @@ func (l *life) run(c call) outcome {
 	status, message := l.unit.shown()
 	l.report.Statuses = append(l.report.Statuses, Shown{time.Since(l.story.began), status, message})
 	l.checkCall(c, o, before == l.unrest.Load() && l.faults.Load() == 0)
+	if l.report.Hooks%5 == 0 {
+		l.hearAgent()
+	}
 	return o
+}
+
+// hearAgent asks the agent for its status, where one runs: what it says is
+// searched for secrets at the end.
+func (l *life) hearAgent() {
+	if l.unit.pebble.running() == nil {
+		return
+	}
+	text, err := l.unit.askAgent()
+	if err != nil {
+		l.story.tell("the agent does not answer: %v", err)
+		return
+	}
+	l.story.quote("agent", text)
+}
+
+// countAgentKill is told of an agent that was killed.
+func (l *life) countAgentKill() {
+	l.disturbed()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.report.AgentKills++
 }
 
 // converge waits until all is as it should be.

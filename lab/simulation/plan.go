@@ -20,6 +20,8 @@ type Plan struct {
 	// have: github-url, base-image and lxd-instance-type.
 	Config  map[string]any
 	Proxies juju.Proxies
+	// Alone switches the agent off: hooks do all the work.
+	Alone bool
 	// Neighbours lets others use the same LXD and GitHub.
 	Neighbours bool
 	Events     []Event
@@ -56,6 +58,9 @@ func (p *Plan) sort() {
 func (p Plan) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %v", p.Name, p.Config)
+	if p.Alone {
+		b.WriteString(", without the agent")
+	}
 	if p.Neighbours {
 		b.WriteString(", with neighbours")
 	}

@@ -32,7 +32,7 @@ func (w *world) possessions() possessions {
 			has.registrations = append(has.registrations, r.Name)
 		}
 	}
-	folder := filepath.Join(w.root(), "var/lib/github-runner", owner.Prefix())
+	folder := w.folder()
 	has.files = entries(folder)
 	has.folders = entries(filepath.Join(folder, "exchange"))
 	mounts, err := mountsBelow(w.dir)

@@ -102,6 +102,23 @@ func (l *life) checkCall(c call, o outcome, undisturbed bool) {
 	}
 }
 
+// checkWait is told how long a call waited for the unit.
+func (l *life) checkWait(c call, took time.Duration) {
+	if took > longestGoodbye {
+		l.violate("%s waited %s for the unit", c, took)
+	}
+}
+
+// checkGoodbye is told of an agent that did not end in time.
+func (l *life) checkGoodbye(took time.Duration) {
+	l.violate("the agent ended %s after it was asked to", took)
+}
+
+// checkRush is told of a process that makes calls without end.
+func (l *life) checkRush(calls int) {
+	l.violate("a process made %d calls in a minute", calls)
+}
+
 // mayFail reports whether a hook is to be tried again where it could not do its
 // work: nothing comes after it that would do it.
 func mayFail(c call) bool {
@@ -146,16 +163,7 @@ func (l *life) checkMade(effect string) {
 	if !strings.HasSuffix(effect, "/generate-jitconfig") || !l.quietFor(10*time.Minute) {
 		return
 	}
-	machines := map[string]bool{}
-	for _, instance := range l.world.daemon().Possessions().Instances {
-		machines[instance.Name] = instance.StatusCode != api.Stopped
-	}
-	count := 0
-	for _, r := range l.world.github.Runners() {
-		if on, made := machines[r.Name]; owner.Owns(r.Name) && !r.Removed && (on || !made && !r.Busy && time.Since(r.Registered) < 10*time.Second) {
-			count++
-		}
-	}
+	count := l.made()
 	if want := l.unit.wanted().Count; count > want {
 		l.violate("runner number %d is made, wanted are %d", count, want)
 	}

@@ -20,6 +20,7 @@ func Seeded(seed uint64) Plan {
 	d.plan = Plan{
 		Name:       fmt.Sprintf("seed %d", seed),
 		Neighbours: d.one(3),
+		Alone:      d.one(4),
 		Calm:       d.between(20*time.Minute, 100*time.Minute),
 		Config:     map[string]any{"path": "acme/widgets", "token": "ghp_SECRET1", "virtual-machines": int64(1 + d.IntN(4))},
 	}
@@ -45,6 +46,11 @@ func Seeded(seed uint64) Plan {
 	for range 1 + d.IntN(5) {
 		pick(d, (*dice).lxdFaults, (*dice).lxdFaults, (*dice).gitHubFaults, (*dice).gitHubFaults,
 			(*dice).kills, (*dice).kills, (*dice).kills, (*dice).configs, (*dice).actions, (*dice).machine, (*dice).machine, (*dice).storage, (*dice).damage, (*dice).lie, (*dice).secrets)(d)
+	}
+	if d.one(12) {
+		from := d.time()
+		d.plan.add(from, func(l *life) { l.switchAgent(false) }, "the operator switches the agent off")
+		d.plan.add(d.between(from, d.plan.Calm), func(l *life) { l.switchAgent(true) }, "the operator switches the agent on")
 	}
 	if d.one(8) {
 		at := d.time()
@@ -183,7 +189,15 @@ func forThat(length time.Duration) string {
 func (d *dice) kills() {
 	for range 1 + d.IntN(5) {
 		kill := Kill{At: 1 + d.IntN(30), After: d.one(2)}
-		switch d.IntN(4) {
+		switch d.IntN(9) {
+		case 2:
+			d.plan.add(d.time(), func(l *life) { l.endAgent(true) }, "SIGKILL to the agent, if it runs")
+		case 3:
+			d.plan.add(d.time(), func(l *life) { l.endAgent(false) }, "SIGTERM to the agent, if it runs")
+		case 4, 5:
+			d.plan.add(d.time(), func(l *life) { l.killAgent(kill) }, "the agent is killed: %+v", kill)
+		case 6:
+			d.plan.add(d.time(), (*life).killPebble, "SIGKILL to Pebble")
 		case 0:
 			d.plan.add(d.time(), func(l *life) { l.unit.end(true) }, "SIGKILL, if a hook runs")
 		case 1:
@@ -282,6 +296,7 @@ func (d *dice) machine() {
 			down = d.between(2*time.Minute, 25*time.Minute)
 		}
 		blip := d.between(5*time.Second, 50*time.Second)
+		systemd := d.one(2)
 		host := pick(d, "192.0.2.7", "2001:db8::7", "")
 		switch d.IntN(9) {
 		case 5:
@@ -294,7 +309,7 @@ func (d *dice) machine() {
 			length := d.length()
 			d.plan.add(d.time(), func(l *life) { l.holdState(length) }, "the unit's state can't be written for %v", length.Round(time.Second))
 		case 0:
-			d.plan.add(d.time(), func(l *life) { l.reboot(down) }, "the machine reboots, which takes %v", down.Round(time.Second))
+			d.plan.add(d.time(), func(l *life) { l.reboot(down, systemd) }, "the machine reboots, which takes %v", down.Round(time.Second))
 		case 1, 2:
 			d.plan.add(d.time(), func(l *life) { l.restartLXD(down) }, "LXD restarts, which takes %v", down.Round(time.Second))
 		case 3:

@@ -99,8 +99,8 @@ func TestSeeds(t *testing.T) {
 	began := time.Now()
 	t.Cleanup(func() {
 		took := time.Since(began)
-		fmt.Printf("%d lives of %v in all: %d hooks and actions, %d jobs, %d faults, %d kills; %.1f lives a second\n",
-			*seeds, sum.Simulated.Round(time.Hour), sum.Hooks, sum.Jobs, sum.Faults, sum.Kills, float64(*seeds)/took.Seconds())
+		fmt.Printf("%d lives of %v in all: %d hooks and actions, %d jobs, %d faults, %d kills and %d of the agent, %d refills; %.1f lives a second\n",
+			*seeds, sum.Simulated.Round(time.Hour), sum.Hooks, sum.Jobs, sum.Faults, sum.Kills, sum.AgentKills, sum.Refills, float64(*seeds)/took.Seconds())
 	})
 	for seed := *first; seed < *first+*seeds; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -115,6 +115,8 @@ func TestSeeds(t *testing.T) {
 			sum.Jobs += report.Jobs
 			sum.Faults += report.Faults
 			sum.Kills += report.Kills
+			sum.AgentKills += report.AgentKills
+			sum.Refills += report.Refills
 			sum.Simulated += report.Simulated
 			if done++; done%500 == 0 {
 				fmt.Println(done, "lives")

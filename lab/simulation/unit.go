@@ -54,6 +54,16 @@ type unit struct {
 	running   *process
 	// made is told of each effect of a process.
 	made func(call string)
+	// late, rushed and agentKilled are told of an agent that took too long to
+	// end, of a process that makes calls without end, and of a killed agent.
+	late        func(took time.Duration)
+	rushed      func(calls int)
+	agentKilled func()
+	// waited is told how long a call waited for the unit.
+	waited func(call, time.Duration)
+	pebble *pebble
+	// agentKill is when the next agent dies.
+	agentKill Kill
 	// asked is when the running process was asked to end.
 	asked time.Time
 	// spoiled are the good values of options with bad ones.
@@ -103,7 +113,8 @@ type outcome struct {
 func (u *unit) run(ctx context.Context, c call) outcome {
 	began := time.Now()
 	ctx, p := newProcess(ctx, u.world.network, c.kill, func(when string) { u.story.tell("KILL of %s: %s", c, when) }, u.made)
-	defer p.end()
+	p.rushed = u.rushed
+	defer p.exit()
 	tools := &tools{unit: u, process: p, call: c, results: map[string]string{}}
 	log := u.story.logger(p, c.name)
 	u.mu.Lock()
@@ -116,6 +127,8 @@ func (u *unit) run(ctx context.Context, c call) outcome {
 		Root:     u.world.root(),
 		Build:    u.build,
 		Assemble: u.assemble(p),
+		Meeting:  queue{u.meeting(p), func(took time.Duration) { u.waited(c, took) }},
+		Services: u.supervise(p),
 		Log:      log,
 	}
 	if strings.HasPrefix(c.name, "runner-storage-") {
@@ -137,6 +150,18 @@ func (u *unit) run(ctx context.Context, c call) outcome {
 	}
 	u.tell(c, o)
 	return o
+}
+
+// meeting is where a process meets the unit's others.
+func (u *unit) meeting(p *process) meeting {
+	return meeting{process: p, kernel: &u.world.kernel, folder: u.world.folder()}
+}
+
+// program is the build of the charm that Juju has unpacked.
+func (u *unit) program() string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.build
 }
 
 // tell adds how a call ended to the story.

@@ -28,6 +28,7 @@ const (
 type world struct {
 	dir     string
 	network *network
+	kernel  kernel
 	github  *github.Server
 	guests  *guests
 	story   *story
@@ -59,7 +60,7 @@ func newWorld(dir string, story *story) (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.guests = newGuests(w.github, filepath.Join(w.root(), "var/lib/github-runner", owner.Prefix(), "exchange"), story)
+	w.guests = newGuests(w.github, filepath.Join(w.folder(), "exchange"), story)
 	listener, err := w.network.listen(gitHubAddress)
 	if err != nil {
 		return nil, err
@@ -153,6 +154,11 @@ func (w *world) lxdSocket() string {
 // root is the prefix of the charm's paths.
 func (w *world) root() string {
 	return w.path("root")
+}
+
+// folder is the unit's.
+func (w *world) folder() string {
+	return filepath.Join(w.root(), "var/lib/github-runner", owner.Prefix())
 }
 
 func silent() *logrus.Entry {
