@@ -42,6 +42,11 @@ func (l *life) troubleGitHub(fault github.Fault, length time.Duration) {
 		l.violate("the simulation itself failed: %v", err)
 		return
 	}
+	l.mu.Lock()
+	if fault.Kind == github.FaultPrimary {
+		l.limited = time.Now().Add(length + fault.For + time.Minute)
+	}
+	l.mu.Unlock()
 	l.trouble(length, fault.Kind, func() { l.world.github.ClearFaults(made.ID) })
 }
 

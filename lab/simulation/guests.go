@@ -19,7 +19,7 @@ type guests struct {
 	story  *story
 	// exchange is the host's folder with the folders of all runners.
 	exchange string
-	// ended is told of each runner whose application has ended after a job.
+	// ended is told of each runner whose application has ended.
 	ended func(name string)
 
 	mu    sync.Mutex
@@ -118,11 +118,7 @@ func (s *session) Work(ctx context.Context, job runnerapp.Job) (string, error) {
 
 // Close implements lxd.Listener.
 func (s *session) Close() error {
-	served := false
-	s.guests.note(s.Name(), func(life *guestLife) { served = len(life.jobs) > 0 })
-	if served {
-		s.guests.ended(s.Name())
-	}
+	s.guests.ended(s.Name())
 	return s.Attached.Close()
 }
 

@@ -68,6 +68,11 @@ type life struct {
 	// rebooted is when the machine was last started again.
 	rebooted time.Time
 	excuses  []excuse
+	// limited is until when the agent heeds a rate limit: as long as GitHub said,
+	// although the calm ends it.
+	limited time.Time
+	// ended are when runners' applications ended.
+	ended []time.Time
 
 	calls   atomic.Int32 // that have begun
 	inCall  atomic.Bool

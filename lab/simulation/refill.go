@@ -20,10 +20,13 @@ const (
 	unharmed = 10 * time.Minute
 )
 
-// checkRefill is told of a runner whose application has ended after its job: a
-// second after its machine has ended there must be another in its place, where
-// nothing was wrong and no hook had the unit.
+// checkRefill is told of a runner whose application has ended: a second after
+// its machine has ended there must be another in its place, where nothing was
+// wrong and no hook had the unit.
 func (l *life) checkRefill(name string) {
+	l.mu.Lock()
+	l.ended = append(l.ended, time.Now())
+	l.mu.Unlock()
 	time.Sleep(timing.PowerOff)
 	before, ok := l.undisturbedAgent()
 	if !ok || l.machineRuns(name) {
@@ -37,9 +40,24 @@ func (l *life) checkRefill(name string) {
 	l.mu.Lock()
 	l.report.Refills++
 	l.mu.Unlock()
-	if count, want := l.made(), l.unit.wanted().Count; count < want {
+	count, want := l.made(), l.unit.wanted().Count
+	if count+l.endedSince(time.Now().Add(-timing.PowerOff-refillBound)) < want {
 		l.violate("%s after %s ended, %d runners of %d are there or made", refillBound, name, count, want)
 	}
+}
+
+// endedSince counts the runners that ended after a time: their slots may be free
+// still.
+func (l *life) endedSince(since time.Time) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	count := 0
+	for _, ended := range l.ended {
+		if ended.After(since) {
+			count++
+		}
+	}
+	return count
 }
 
 // watch identifies a time in which an agent alone looks after the unit.
@@ -54,6 +72,12 @@ type watch struct {
 // that is an agent that nothing has disturbed.
 func (l *life) undisturbedAgent() (watch, bool) {
 	if l.stopped.Load() || !l.quietFor(unharmed) || l.inCall.Load() {
+		return watch{}, false
+	}
+	l.mu.Lock()
+	limited := time.Now().Before(l.limited)
+	l.mu.Unlock()
+	if limited {
 		return watch{}, false
 	}
 	running := l.unit.pebble.running()
@@ -82,7 +106,9 @@ func (l *life) made() int {
 	}
 	count := 0
 	for _, r := range l.world.github.Runners() {
-		if on, made := machines[r.Name]; owner.Owns(r.Name) && !r.Removed && (on || !made && !r.Busy && time.Since(r.Registered) < 10*time.Second) {
+		// A machine that was just made is not on yet.
+		young := !r.Busy && time.Since(r.Registered) < 10*time.Second
+		if owner.Owns(r.Name) && !r.Removed && (machines[r.Name] || young) {
 			count++
 		}
 	}
