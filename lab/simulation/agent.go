@@ -39,7 +39,7 @@ func (u *unit) keepRunners(ended func(*resident)) *resident {
 	ctx, p := newProcess(context.Background(), u.world.network, kill, func(when string) {
 		u.story.tell("KILL of the agent: %s", when)
 		u.agentKilled()
-	}, u.made)
+	}, u.agentMade)
 	p.rushed = u.rushed
 	r.process = p
 	u.story.tell("the agent of build %s begins", r.build)

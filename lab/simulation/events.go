@@ -128,6 +128,7 @@ func (l *life) reboot(down time.Duration, systemd bool) {
 // killAgent kills the agent: the one that runs, at an effect that is counted from
 // now, or the next.
 func (l *life) killAgent(kill Kill) {
+	l.counts.Store(true)
 	if running := l.unit.pebble.running(); running != nil {
 		running.process.arm(kill)
 		return

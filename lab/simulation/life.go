@@ -33,6 +33,9 @@ type Report struct {
 	// AgentKills counts the agents that were killed, Refills the free slots of
 	// which it was checked how soon the agent filled them.
 	AgentKills, Refills int
+	// AgentEffects counts the effects that agents had from the time that a kill
+	// was announced to the next call.
+	AgentEffects int
 	// Asked is how many hooks and actions were asked to end.
 	Asked int
 	// Effects are how many effects each call had that was not killed, by its
@@ -76,6 +79,7 @@ type life struct {
 
 	calls   atomic.Int32 // that have begun
 	inCall  atomic.Bool
+	counts  atomic.Bool  // effects of the agent are counted
 	faults  atomic.Int32 // in force
 	unrest  atomic.Int32 // counts what came and went
 	hangs   atomic.Bool  // an operation of LXD's may hang until LXD restarts
@@ -122,7 +126,7 @@ func (l *life) through(dir string) error {
 	}
 	l.unit = &unit{world: l.world, story: l.story, config: config, proxies: l.plan.Proxies, secret: keptSecret{token: goodToken}, build: "1"}
 	l.unit.made, l.unit.late, l.unit.rushed, l.unit.waited = l.checkMade, l.checkGoodbye, l.checkRush, l.checkWait
-	l.unit.agentKilled = l.countAgentKill
+	l.unit.agentMade, l.unit.agentKilled = l.countAgentEffect, l.countAgentKill
 	l.unit.pebble = &pebble{unit: l.unit}
 	l.world.guests.ended = func(name string) { go l.checkRefill(name) }
 	if err := l.world.switchAgent(!l.plan.Alone); err != nil {
@@ -319,6 +323,7 @@ func (l *life) run(c call) outcome {
 	l.report.Hooks++
 	l.calls.Add(1)
 	l.inCall.Store(true)
+	l.counts.Store(false)
 	defer l.inCall.Store(false)
 	license := l.license(c)
 	before := l.unrest.Load()
@@ -357,6 +362,16 @@ func (l *life) hearAgent() {
 		return
 	}
 	l.story.quote("agent", text)
+}
+
+// countAgentEffect is told of each effect of an agent.
+func (l *life) countAgentEffect(effect string) {
+	if l.counts.Load() {
+		l.mu.Lock()
+		l.report.AgentEffects++
+		l.mu.Unlock()
+	}
+	l.checkMade(effect)
 }
 
 // countAgentKill is told of an agent that was killed.

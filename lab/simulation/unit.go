@@ -54,6 +54,8 @@ type unit struct {
 	running   *process
 	// made is told of each effect of a process.
 	made func(call string)
+	// agentMade is told of each effect of an agent.
+	agentMade func(call string)
 	// late, rushed and agentKilled are told of an agent that took too long to
 	// end, of a process that makes calls without end, and of a killed agent.
 	late        func(took time.Duration)
