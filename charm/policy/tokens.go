@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -140,7 +139,7 @@ func (t Tokens) removeIf(what string, doomed func(name string) bool) error {
 // keep writes a token's file, under a name that nobody looks for yet, and makes
 // sure that it outlives a power cut.
 func (t Tokens) keep(name string, content tokenFile) (err error) {
-	if err := makeFolder(t.dir); err != nil {
+	if err := errors.Join(makeFolder(filepath.Dir(t.dir)), makeFolder(t.dir)); err != nil {
 		return err
 	}
 	data, err := json.Marshal(content)
@@ -199,61 +198,4 @@ func splitName(name string) (hash, runner string) {
 func hashOf(token string) string {
 	sum := sha256.Sum256([]byte(token))
 	return hex.EncodeToString(sum[:])
-}
-
-// readBounded reads a regular file, and neither waits for a pipe nor follows a
-// link.
-func readBounded(path string, limit int64) ([]byte, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > limit {
-		return nil, fmt.Errorf("%s is no regular file of at most %d bytes", path, limit)
-	}
-	return io.ReadAll(io.LimitReader(file, limit))
-}
-
-// writeSynced makes a file that must not be there yet.
-func writeSynced(path string, data []byte) (err error) {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	if _, err := file.Write(data); err != nil {
-		return err
-	}
-	return file.Sync()
-}
-
-// makeFolder makes a folder and the one above it, for us alone.
-func makeFolder(path string) error {
-	for _, dir := range []string{filepath.Dir(path), path} {
-		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
-		}
-	}
-	return nil
-}
-
-// syncFolder makes what was added or removed in it last.
-func syncFolder(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
-}
-
-func ignoreMissing(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
 }
