@@ -166,10 +166,15 @@ type call struct {
 	token secret.Text
 }
 
-// do makes one call with a deadline and turns what went wrong into an error of
+// do is query for the calls about actions.
+func (c *Client) do(ctx context.Context, call call, ask func(context.Context, *gh.ActionsService) error) error {
+	return c.query(ctx, call, func(ctx context.Context, api *gh.Client) error { return ask(ctx, api.Actions) })
+}
+
+// query makes one call with a deadline and turns what went wrong into an error of
 // package runner. The function it is given returns errBadAnswer for an answer
 // that can't be GitHub's.
-func (c *Client) do(ctx context.Context, call call, ask func(context.Context, *gh.ActionsService) error) error {
+func (c *Client) query(ctx context.Context, call call, ask func(context.Context, *gh.Client) error) error {
 	if _, err := parseBase(call.scope.API); err != nil {
 		return err
 	}
@@ -182,12 +187,11 @@ func (c *Client) do(ctx context.Context, call call, ask func(context.Context, *g
 	}
 	within, cancel := context.WithTimeout(ctx, c.options.Timeout)
 	defer cancel()
-	send := func(ctx context.Context, api *gh.Client) error { return ask(ctx, api.Actions) }
 	token, err := c.authorise(within, call, secret.Text{})
 	if err == nil {
-		err = c.send(within, call, token, send)
+		err = c.send(within, call, token, ask)
 	}
-	err = c.again(within, call, token, err, send)
+	err = c.again(within, call, token, err, ask)
 	if err != nil && ctx.Err() != nil {
 		return ctx.Err()
 	}

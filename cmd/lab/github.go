@@ -34,6 +34,11 @@ func githubCommands() []githubCommand {
 		{"wait", "Wait until jobs or runners are as said", githubWait},
 		{"group", "Add or remove a runner group: group add|remove ORGANISATION NAME", githubGroup},
 		{"app", "Make a GitHub App: app add --key FILE; app list; app suspend|resume|expire CLIENT-ID", githubApp},
+		{"protect", "Protect a branch: protect OWNER/REPO BRANCH [--approvals N] [--bypass user:bob] [--off]", githubProtect},
+		{"ruleset", "Let a ruleset ask for reviews: ruleset OWNER[/REPO] BRANCH [--approvals N] [--bypass TYPE] [--hidden] [--off]", githubRuleset},
+		{"collaborator", "Give an account a role: collaborator OWNER/REPO LOGIN ROLE [--member]", githubCollaborator},
+		{"pull", "Open a pull request: pull OWNER/REPO HEAD-OWNER/REPO HEAD-BRANCH [--base-ref main]", githubPull},
+		{"comment", "Comment on a pull request: comment OWNER/REPO NUMBER LOGIN TEXT", githubComment},
 		{"fault", "Let things go wrong: fault add KIND, fault list, fault clear [ID]", githubFault},
 	}
 }
@@ -48,7 +53,7 @@ func cmdGitHub(ctx context.Context, env environment, args []string) error {
 	}
 	fmt.Fprint(env.Stderr, "Usage: lab github COMMAND …\n\n")
 	for _, c := range githubCommands() {
-		fmt.Fprintf(env.Stderr, "  %-8s  %s\n", c.name, c.summary)
+		fmt.Fprintf(env.Stderr, "  %-12s  %s\n", c.name, c.summary)
 	}
 	if len(args) == 0 {
 		return usagef("a command is missing")
@@ -112,6 +117,9 @@ func githubJob(ctx context.Context, env environment, api *github.Client, args []
 	flags.StringVar(&job.RefName, "ref", "", "branch or tag")
 	flags.StringVar(&job.BaseRef, "base-ref", "", "target branch of a pull request")
 	flags.StringVar(&job.HeadRef, "head-ref", "", "source branch of a pull request")
+	flags.StringVar(&job.HeadRepository, "fork", "", "owner/name that a pull request comes from; default: the repository itself")
+	flags.StringVar(&job.Association, "association", "", "what the author is to the repository: MEMBER, CONTRIBUTOR, NONE, …")
+	always := flags.String("always", "", "file with a script that runs even where something before it failed")
 	labels := flags.String("labels", "self-hosted", "labels that the runner must have, with commas")
 	script := flags.String("script", "", "file with the job's bash script; - for stdin")
 	payload := flags.String("payload", "", "file with the event's JSON")
@@ -124,6 +132,10 @@ func githubJob(ctx context.Context, env environment, api *github.Client, args []
 		return err
 	}
 	job.Script = string(text)
+	if text, err = readInput(env, *always); err != nil {
+		return err
+	}
+	job.Always = string(text)
 	if job.Payload, err = readInput(env, *payload); err != nil {
 		return err
 	}

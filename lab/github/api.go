@@ -38,6 +38,15 @@ func routes() []route {
 		{"runs", "GET /repos/{owner}/{repo}/actions/runs", (*Server).listRuns},
 		{"run-jobs", "GET /repos/{owner}/{repo}/actions/runs/{id}/jobs", (*Server).listRunJobs},
 		{appTokenRoute, "POST /app/installations/{installation}/access_tokens", (*Server).makeInstallationToken},
+		{"repository", "GET /repos/{owner}/{repo}", (*Server).getRepository},
+		{"branch", "GET /repos/{owner}/{repo}/branches/{branch}", (*Server).getBranch},
+		{"protection", "GET /repos/{owner}/{repo}/branches/{branch}/protection", (*Server).getProtection},
+		{"rules", "GET /repos/{owner}/{repo}/rules/branches/{branch}", (*Server).listRules},
+		{"ruleset", "GET {scope}/rulesets/{id}", (*Server).getRuleset},
+		{"collaborators", "GET /repos/{owner}/{repo}/collaborators", (*Server).listCollaborators},
+		{"permission", "GET /repos/{owner}/{repo}/collaborators/{login}/permission", (*Server).getPermission},
+		{"pulls", "GET /repos/{owner}/{repo}/pulls", (*Server).listPulls},
+		{"comments", "GET /repos/{owner}/{repo}/issues/{number}/comments", (*Server).listComments},
 		{"rate-limit", "GET /rate_limit", (*Server).showRateLimit},
 	}
 }

@@ -111,6 +111,31 @@ func (c *Client) ExpireTokens(ctx context.Context, clientID string) error {
 	return c.order(ctx, http.MethodPost, "/apps/expire", appRequest{ClientID: clientID}, nil)
 }
 
+// Protect protects a branch.
+func (c *Client) Protect(ctx context.Context, protection Protection) error {
+	return c.order(ctx, http.MethodPost, "/protections", protection, nil)
+}
+
+// SetRuleset makes a ruleset, or removes those of a branch.
+func (c *Client) SetRuleset(ctx context.Context, ruleset Ruleset) error {
+	return c.order(ctx, http.MethodPost, "/rulesets", ruleset, nil)
+}
+
+// SetCollaborator gives an account a role in a repository.
+func (c *Client) SetCollaborator(ctx context.Context, collaborator Collaborator) error {
+	return c.order(ctx, http.MethodPost, "/collaborators", collaborator, nil)
+}
+
+// OpenPull opens a pull request and returns it with its number.
+func (c *Client) OpenPull(ctx context.Context, pull Pull) (Pull, error) {
+	return ask[Pull](ctx, c, http.MethodPost, "/pulls", pull)
+}
+
+// AddComment writes a comment on a pull request.
+func (c *Client) AddComment(ctx context.Context, comment Comment) error {
+	return c.order(ctx, http.MethodPost, "/comments", comment, nil)
+}
+
 // Wait blocks until a condition holds.
 func (c *Client) Wait(ctx context.Context, condition Condition) error {
 	return c.order(ctx, http.MethodPost, "/wait", condition, nil)

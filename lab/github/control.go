@@ -231,6 +231,11 @@ func (s *Server) Control() http.Handler {
 	mux.HandleFunc("POST /apps/expire", order(func(_ context.Context, asked appRequest) (any, error) {
 		return nil, s.ExpireTokens(asked.ClientID)
 	}))
+	mux.HandleFunc("POST /protections", order(func(_ context.Context, asked Protection) (any, error) { return nil, s.Protect(asked) }))
+	mux.HandleFunc("POST /rulesets", order(func(_ context.Context, asked Ruleset) (any, error) { return nil, s.SetRuleset(asked) }))
+	mux.HandleFunc("POST /collaborators", order(func(_ context.Context, asked Collaborator) (any, error) { return nil, s.SetCollaborator(asked) }))
+	mux.HandleFunc("POST /pulls", order(func(_ context.Context, asked Pull) (any, error) { return s.OpenPull(asked) }))
+	mux.HandleFunc("POST /comments", order(func(_ context.Context, asked Comment) (any, error) { return nil, s.AddComment(asked) }))
 	mux.HandleFunc("POST /wait", order(func(ctx context.Context, asked Condition) (any, error) { return nil, s.Wait(ctx, asked) }))
 	return mux
 }

@@ -36,6 +36,8 @@ type job struct {
 	// took is set once the runner said that it has it.
 	took bool
 	log  string
+	// headRepository and association are what its event is made up from.
+	headRepository, association string
 }
 
 // JobRequest asks for jobs in the queue.
@@ -60,6 +62,14 @@ type JobRequest struct {
 	RefName  string          `json:"ref_name"`
 	BaseRef  string          `json:"base_ref"`
 	HeadRef  string          `json:"head_ref"`
+	// HeadRepository is where a pull request comes from; empty for the repository
+	// itself.
+	HeadRepository string `json:"head_repository,omitempty"`
+	// Association is what the author is to the repository, in GitHub's words;
+	// default MEMBER, of a fork NONE.
+	Association string `json:"association,omitempty"`
+	// Always are steps that run even where something before them failed.
+	Always string `json:"always,omitempty"`
 	// Duration is how long a job without a Script takes, default 1 s.
 	Duration time.Duration `json:"duration"`
 	Script   string        `json:"script"`
@@ -93,8 +103,10 @@ func (r *JobRequest) complete() error {
 	if r.Count < 0 || r.Count > 10000 {
 		return fmt.Errorf("count %d is not from 1 to 10000", r.Count)
 	}
-	if owner, name, ok := strings.Cut(r.Repository, "/"); r.Repository != "" && (!ok || owner == "" || name == "") {
-		return fmt.Errorf("repository %q is not of the form owner/name", r.Repository)
+	for _, repository := range []string{r.Repository, r.HeadRepository} {
+		if repository != "" && !isRepository(repository) {
+			return fmt.Errorf("repository %q is not of the form owner/name", repository)
+		}
 	}
 	if len(r.Payload) > 0 && !json.Valid(r.Payload) {
 		return fmt.Errorf("the event's payload is no JSON")
@@ -116,8 +128,14 @@ func (r *JobRequest) complete() error {
 	if len(r.Labels) == 0 {
 		r.Labels = []string{"self-hosted"}
 	}
-	if r.Event == "pull_request" {
+	if isPull(r.Event) {
 		r.completePull()
+	}
+	if r.Association == "" {
+		r.Association = "MEMBER"
+		if r.HeadRepository != "" {
+			r.Association = "NONE"
+		}
 	}
 	if r.Duration == 0 {
 		r.Duration = time.Second
@@ -154,7 +172,9 @@ func (s *Server) newJob(request JobRequest) *job {
 			HeadRef:      request.HeadRef,
 			Duration:     request.Duration,
 			Script:       request.Script,
+			Always:       request.Always,
 		},
+		headRepository: request.HeadRepository, association: request.Association,
 		labels:  request.Labels,
 		status:  Queued,
 		created: time.Now().UTC(),
@@ -201,7 +221,7 @@ func (s *Server) give(j *job, r *registered) {
 		}
 	}
 	if len(j.EventPayload) == 0 {
-		j.EventPayload = payload(j.Job)
+		j.EventPayload = j.payload()
 	}
 	j.runner, j.runnerName, j.runnerID = r, r.name, r.id
 	r.job = j
@@ -245,27 +265,6 @@ func (s *Server) End(ids []int64, conclusion string) []JobInfo {
 		ended = append(ended, j.info())
 	}
 	return ended
-}
-
-// payload is the usual content of an event, as far as anyone looks at it.
-func payload(j runnerapp.Job) json.RawMessage {
-	repository := map[string]any{"full_name": j.Repository}
-	content := map[string]any{"repository": repository}
-	if j.Event == "pull_request" {
-		content["number"] = 1
-		content["pull_request"] = map[string]any{
-			"number": 1,
-			"head":   map[string]any{"ref": j.HeadRef, "sha": j.HeadSHA, "repo": repository},
-			"base":   map[string]any{"ref": j.BaseRef, "repo": repository},
-		}
-	} else {
-		content["ref"] = "refs/heads/" + j.RefName
-	}
-	data, err := json.Marshal(content)
-	if err != nil {
-		return json.RawMessage("{}") // strings always marshal
-	}
-	return data
 }
 
 func randomHex(bytes int) string {

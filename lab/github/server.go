@@ -51,8 +51,9 @@ type Server struct {
 	calls    map[string]*Calls
 	budgets  map[string]*budget
 	// apps are the GitHub Apps by their client ID, issued what tokens they got.
-	apps   map[string]*app
-	issued map[string]*issued
+	apps     map[string]*app
+	issued   map[string]*issued
+	settings settings
 }
 
 // New returns a server with no runner and no job.

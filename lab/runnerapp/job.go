@@ -2,6 +2,7 @@ package runnerapp
 
 import (
 	"encoding/json"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -32,6 +33,9 @@ type Job struct {
 	Duration time.Duration `json:"duration"`
 	// Script is run by bash; its exit status is the job's success.
 	Script string `json:"script,omitempty"`
+	// Always is run by bash after it, even where the hook before the job failed:
+	// the steps of a workflow with "if: always()".
+	Always string `json:"always,omitempty"`
 }
 
 // Environment returns the variables that GitHub gives to every step of the job
@@ -65,5 +69,6 @@ func (j Job) Environment(runnerName, workDir, eventPath string) []string {
 		"RUNNER_NAME=" + runnerName,
 		"RUNNER_OS=Linux",
 		"RUNNER_WORKSPACE=" + workDir,
+		"RUNNER_TEMP=" + filepath.Dir(filepath.Dir(eventPath)),
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -90,9 +89,10 @@ func (w worker) run(ctx context.Context) error {
 		return w.bash(ctx, workspace, environment, script)
 	}
 	if err := hook("ACTIONS_RUNNER_HOOK_JOB_STARTED"); err != nil {
-		return fmt.Errorf("the hook before the job failed: %w", err)
+		// GitHub's application goes on with the steps that always run.
+		return errors.Join(fmt.Errorf("the hook before the job failed: %w", err), w.script(ctx, workspace, environment, w.job.Always))
 	}
-	stepErr := w.step(ctx, workspace, environment)
+	stepErr := errors.Join(w.step(ctx, workspace, environment), w.script(ctx, workspace, environment, w.job.Always))
 	if err := hook("ACTIONS_RUNNER_HOOK_JOB_COMPLETED"); err != nil {
 		return errors.Join(stepErr, fmt.Errorf("the hook after the job failed: %w", err))
 	}
@@ -114,11 +114,7 @@ func (w worker) prepare() (workspace, event string, err error) {
 
 func (w worker) step(ctx context.Context, workspace string, environment []string) error {
 	if w.job.Script != "" {
-		script := filepath.Join(w.root, "_work", "_temp", strconv.FormatInt(w.job.ID, 10)+".sh")
-		if err := os.WriteFile(script, []byte(w.job.Script), 0o755); err != nil {
-			return err
-		}
-		return w.bash(ctx, workspace, environment, script)
+		return w.script(ctx, workspace, environment, w.job.Script)
 	}
 	timer := time.NewTimer(w.job.Duration)
 	defer timer.Stop()
@@ -128,6 +124,25 @@ func (w worker) step(ctx context.Context, workspace string, environment []string
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// script runs a step, which GitHub's application writes into a file of its folder
+// for temporary ones; "" is none.
+func (w worker) script(ctx context.Context, workspace string, environment []string, text string) error {
+	if text == "" {
+		return nil
+	}
+	file, err := os.CreateTemp(filepath.Join(w.root, "_work", "_temp"), "*.sh")
+	if err != nil {
+		return err
+	}
+	if _, err = file.WriteString(text); err == nil {
+		err = file.Close()
+	}
+	if err != nil {
+		return err
+	}
+	return w.bash(ctx, workspace, environment, file.Name())
 }
 
 // bash runs a script that ends, with all its processes, when ctx does.
