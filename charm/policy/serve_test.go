@@ -6,12 +6,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"github-runner/charm/unitdir"
 )
 
 // serving is a service that answers in a folder and at addresses.
@@ -25,7 +22,7 @@ type serving struct {
 
 func serve(t *testing.T, s testService, port uint16) serving {
 	t.Helper()
-	socket, err := unitdir.Listen(filepath.Dir(s.dir), Socket)
+	socket, err := s.unit.Listen(Socket)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +65,7 @@ func (s serving) healthy(t *testing.T, address string, wanted bool) {
 
 func TestServeFollowsTheBridge(t *testing.T) {
 	s := serve(t, newService(t, compliant()), freePort(t))
-	conn, err := unitdir.Dial(t.Context(), filepath.Dir(s.dir), Socket)
+	conn, err := s.unit.Dial(t.Context(), Socket)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +87,7 @@ func TestServeFollowsTheBridge(t *testing.T) {
 	if err := <-s.ended; err != nil {
 		t.Errorf("it ends with %v", err)
 	}
-	if _, err := unitdir.Dial(t.Context(), filepath.Dir(s.dir), Socket); err == nil {
+	if _, err := s.unit.Dial(t.Context(), Socket); err == nil {
 		t.Error("it answers after its end")
 	}
 }

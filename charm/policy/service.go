@@ -25,6 +25,10 @@ const (
 	Port = 8080
 	// Socket is the service's socket in the unit's folder.
 	Socket = "policy.sock"
+	// AlivePath answers 204 to anyone while the service runs at all.
+	AlivePath = "/alive"
+	// Folder is where the service keeps its things in the unit's folder.
+	Folder = "policy"
 
 	// checkDeadline bounds one check, all calls of GitHub's together: less than a
 	// runner waits for it.
@@ -95,6 +99,7 @@ func (s *Service) routes() {
 		reply(w, http.StatusForbidden, "Endpoint designed for testing that always fails")
 	}))
 	s.mux.HandleFunc("GET /health", s.health)
+	s.mux.HandleFunc("GET "+AlivePath, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	s.mux.HandleFunc("GET /auth-health", s.only(runnerRole, func(w http.ResponseWriter, _ *http.Request, _ string) {
 		w.WriteHeader(http.StatusNoContent)
 	}))

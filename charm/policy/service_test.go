@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,18 +19,24 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github-runner/charm/runner"
+	"github-runner/charm/unitdir"
 )
 
 type testService struct {
 	*Service
 	world *world
+	unit  *unitdir.Dir
 	dir   string
 	log   *bytes.Buffer
 }
 
 func newService(t *testing.T, w *world) testService {
 	t.Helper()
-	s := testService{world: w, dir: filepath.Join(t.TempDir(), "policy"), log: &bytes.Buffer{}}
+	unit, err := unitdir.Open(t.TempDir(), "github-runner-0-ab12")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := testService{world: w, unit: unit, dir: unit.Path(Folder), log: &bytes.Buffer{}}
 	return s.restarted(t)
 }
 
@@ -96,6 +101,7 @@ func TestEndpoints(t *testing.T) {
 		{"POST", "/always-fail/check-run", runners, "", 403, "Endpoint designed for testing that always fails"},
 		{"GET", "/auth-health", runners, "", 204, ""},
 		{"GET", "/health", none, "", 204, ""},
+		{"GET", "/alive", none, "", 204, ""},
 		{"POST", "/push/check-run", none, pushBody, 401, "token"},
 		{"POST", "/push/check-run", wrong, pushBody, 401, "token"},
 		{"POST", "/always-fail/check-run", wrong, "", 401, "token"},

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"syscall"
 	"time"
 
 	"github-runner/charm/secret"
@@ -139,6 +140,37 @@ func (d *Dir) ReadState() (State, error) {
 		return State{}, d.setAside(stateFile, err)
 	}
 	return state, nil
+}
+
+// LookAtState is ReadState for those who do not hold the unit's lock: it moves
+// nothing, and a state that is missing or corrupt is an error.
+func (d *Dir) LookAtState() (State, error) {
+	data, err := readFile(d.Path(stateFile))
+	if err != nil {
+		return State{}, fmt.Errorf("cannot read the unit's state: %w", err)
+	}
+	state, err := decodeState(data)
+	if err != nil {
+		return State{}, fmt.Errorf("cannot use %s: %w", d.Path(stateFile), err)
+	}
+	return state, nil
+}
+
+// Identity tells one content of a file from the next. It compares with ==.
+type Identity struct {
+	inode uint64
+	size  int64
+	time  time.Time
+}
+
+// StateIdentity is that of the state as it is now. It costs no reading.
+func (d *Dir) StateIdentity() (Identity, error) {
+	info, err := os.Lstat(d.Path(stateFile))
+	if err != nil {
+		return Identity{}, fmt.Errorf("cannot look at the unit's state: %w", err)
+	}
+	stat, _ := info.Sys().(*syscall.Stat_t)
+	return Identity{inode: stat.Ino, size: info.Size(), time: info.ModTime()}, nil
 }
 
 // WriteState replaces what the unit remembers. It either takes full effect or,

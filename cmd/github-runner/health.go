@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github-runner/charm/policy"
 	"github-runner/charm/services"
 	"github-runner/charm/unit"
 	"github-runner/charm/unitdir"
@@ -18,11 +19,19 @@ import (
 // little more.
 const healthDeadline = 5 * time.Second
 
-// healthSockets are where services answer, by name, in the unit's folder.
-func healthSockets() map[string]string {
-	return map[string]string{
-		services.Agent:  unit.AgentSocket,
-		services.Policy: "policy.sock",
+// question is where a service answers in the unit's folder, and what it is asked.
+type question struct {
+	socket string
+	path   string
+}
+
+// questions are those to each service, by name. A service that can't do its work
+// because GitHub is away is not mended by a new start: the policy service is asked
+// for signs of life alone.
+func questions() map[string]question {
+	return map[string]question{
+		services.Agent:  {unit.AgentSocket, "/health"},
+		services.Policy: {policy.Socket, policy.AlivePath},
 	}
 }
 
@@ -34,29 +43,29 @@ func health(ctx context.Context, args []string) error {
 	if len(args) != 3 || args[1] != "--unit" {
 		return errors.New("usage: " + healthUsage)
 	}
-	socket, ok := healthSockets()[args[0]]
+	asked, ok := questions()[args[0]]
 	if !ok {
 		return fmt.Errorf("there is no service %q; usage: %s", args[0], healthUsage)
 	}
-	dir, err := unitdir.Find(os.Getenv("GITHUB_RUNNER_ROOT"), args[2])
+	dir, err := unitdir.Find(os.Getenv(rootVariable), args[2])
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, healthDeadline)
 	defer cancel()
-	return ask(ctx, dir, socket)
+	return ask(ctx, dir, asked)
 }
 
-// ask returns nil if a service answers GET /health with success.
-func ask(ctx context.Context, dir *unitdir.Dir, socket string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/health", nil)
+// ask returns nil if a service answers with success.
+func ask(ctx context.Context, dir *unitdir.Dir, asked question) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+asked.path, nil)
 	if err != nil {
 		return err
 	}
 	transport := &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dir.Dial(ctx, socket)
+			return dir.Dial(ctx, asked.socket)
 		},
 	}
 	response, err := transport.RoundTrip(request)

@@ -23,6 +23,9 @@ import (
 // version is set by the build.
 var version = "unknown"
 
+// rootVariable names a prefix of the charm's paths below /var and /etc, for tests.
+const rootVariable = "GITHUB_RUNNER_ROOT"
+
 const usage = `github-runner is a Juju charm: Juju runs it as its hooks and actions.
 
 Usage:
@@ -38,6 +41,7 @@ func roles() map[string]role {
 	return map[string]role{
 		"agent":  keepRunners,
 		"health": health,
+		"policy": servePolicy,
 	}
 }
 
@@ -74,7 +78,7 @@ func run() int {
 	records := juju.NewLogHook(tools)
 	defer records.Close()
 	log := juju.NewLogger(records, logrus.DebugLevel).WithField("event", called.Name)
-	root := os.Getenv("GITHUB_RUNNER_ROOT")
+	root := os.Getenv(rootVariable)
 	c := &charm.Charm{
 		Context:  called,
 		Model:    tools,
