@@ -56,7 +56,7 @@ func (m Machine) files() ([]file, error) {
 	if err != nil {
 		return nil, err
 	}
-	files, err := m.dockerFiles()
+	files, err := m.dataFiles()
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,11 @@ func (m Machine) files() ([]file, error) {
 		return nil, err
 	}
 	// Random, and in base64 already.
-	return append(files, file{Path: JITPath, Permissions: "0600", Content: m.JIT.Reveal()}), nil
+	files = append(files, file{Path: JITPath, Permissions: "0600", Content: m.JIT.Reveal()})
+	if m.Policy != nil {
+		files = append(files, file{Path: PolicyTokenPath, Permissions: "0600", Content: m.Policy.Token.Reveal()})
+	}
+	return files, nil
 }
 
 // rendered are the files that come from templates; Content is the template's
@@ -84,6 +88,9 @@ func (m Machine) rendered() []file {
 		{Path: preJobPath, Permissions: "0755", Content: "pre-job.sh.tmpl"},
 		{Path: envPath, Permissions: "0600", Content: "env.tmpl"},
 		{Path: "/etc/systemd/system/" + serviceName, Permissions: "0644", Content: "service.tmpl"},
+	}
+	if m.checks() != (Checks{}) {
+		files = append(files, file{Path: checkPath, Permissions: "0755", Content: "check.py.tmpl"})
 	}
 	if len(m.variables()) > 0 {
 		files = append(files, file{Path: "/etc/environment", Permissions: "0644", Append: true, Content: "environment.tmpl"})
@@ -103,14 +110,20 @@ func (m Machine) rendered() []file {
 	return files
 }
 
-// dockerFiles tell Docker's daemon and client of mirror and proxy. They are
-// merged into what the image has.
-func (m Machine) dockerFiles() ([]file, error) {
+// dataFiles are marshalled: what a job must pass, and what tells Docker's daemon
+// and client of mirror and proxy, which is merged into what the image has.
+func (m Machine) dataFiles() ([]file, error) {
 	var files []file
 	add := func(path string, value any) error {
 		content, err := json.Marshal(value)
 		files = append(files, file{Path: path, Permissions: "0600", Content: string(content)})
 		return err
+	}
+	if checks := m.checks(); checks != (Checks{}) {
+		if err := add(ChecksPath, checks); err != nil {
+			return nil, err
+		}
+		files[0].Permissions = "0644" // the pre-job script is the user's
 	}
 	if m.DockerMirror != "" {
 		if err := add(dockerDaemonPath, map[string][]string{"registry-mirrors": {m.DockerMirror}}); err != nil {

@@ -3,6 +3,7 @@ package cloudinit
 import (
 	"fmt"
 	"net/netip"
+	"net/url"
 	"time"
 
 	"github-runner/charm/secret"
@@ -35,6 +36,56 @@ type Machine struct {
 	DockerMirror string
 	// DebugHost is the tmate server for debugging sessions; nil: none.
 	DebugHost *DebugHost
+	// Policy is asked before the job's first step whether the job may run; nil:
+	// nobody is.
+	Policy *Policy
+	// MembersOnly refuses jobs that outsiders start by pull requests and comments.
+	MembersOnly bool
+}
+
+// Policy is a service that decides whether a job may run.
+type Policy struct {
+	// URL is where it is: http or https, a host, and perhaps a path.
+	URL string
+	// Token is good for one question.
+	Token secret.Text
+}
+
+// PolicyPatience is how long a runner tries to connect to the policy service. Once
+// it has a connection, it asks once.
+const PolicyPatience = 2 * time.Minute
+
+// Checks is what a job must pass before its first step.
+type Checks struct {
+	PolicyURL string `json:"policy_url,omitempty"`
+	// Patience is in seconds.
+	Patience    int  `json:"patience,omitempty"`
+	MembersOnly bool `json:"members_only,omitempty"`
+}
+
+func (m Machine) checks() Checks {
+	checks := Checks{MembersOnly: m.MembersOnly}
+	if m.Policy != nil {
+		checks.PolicyURL, checks.Patience = m.Policy.URL, int(PolicyPatience.Seconds())
+	}
+	return checks
+}
+
+// policyAddress is the policy service's address where its URL has one, nil
+// otherwise.
+func (m Machine) policyAddress() *netip.AddrPort {
+	if m.Policy == nil {
+		return nil
+	}
+	parsed, err := url.Parse(m.Policy.URL)
+	if err != nil {
+		return nil
+	}
+	address, err := netip.ParseAddrPort(parsed.Host)
+	if err != nil || !address.Addr().Is4() {
+		return nil
+	}
+	return &address
 }
 
 // Application is one build of GitHub's runner application.

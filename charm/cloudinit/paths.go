@@ -13,6 +13,12 @@ const (
 	// JITPath is the root-only file with the encoded JIT configuration, which
 	// the service deletes once it has read it.
 	JITPath = "/etc/github-runner/jit-config"
+	// PolicyTokenPath is the root-only file with the one-time token for the policy
+	// service. The service hands it to the user, whose pre-job script deletes it
+	// before it asks.
+	PolicyTokenPath = "/etc/github-runner/policy-token"
+	// ChecksPath is what a job must pass, as Checks in JSON.
+	ChecksPath = "/etc/github-runner/checks.json"
 	// StartedPath is the marker that the one and only start leaves.
 	StartedPath = "/etc/github-runner/started"
 
@@ -20,6 +26,8 @@ const (
 	startPath        = "/etc/github-runner/start"
 	endPath          = "/etc/github-runner/end"
 	preJobPath       = "/etc/github-runner/pre-job.sh"
+	checkPath        = "/etc/github-runner/check"
+	runPath          = "/run/github-runner"
 	envPath          = "/etc/github-runner/env"
 	aproxyPath       = "/etc/github-runner/aproxy"
 	aproxyRulesPath  = "/etc/github-runner/aproxy.nft"

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"embed"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -109,15 +110,19 @@ type variable struct {
 // values are what the templates see.
 type values struct {
 	Machine
-	Paths           paths
-	Variables       []variable
-	ProxyVariables  []variable
+	Paths          paths
+	Variables      []variable
+	ProxyVariables []variable
+	// Checks is set where a job must pass any.
+	Checks          bool
+	PolicyAddress   *netip.AddrPort
 	OnlineSeconds   int
 	PowerOffSeconds int
 }
 
 type paths struct {
 	JIT, Started, Start, End, PreJobScript, Env     string
+	Check, Checks, PolicyToken, Run                 string
 	Aproxy, AproxyRules, Merge, DockerClient        string
 	User, Home, Application, Exchange               string
 	PreJob, PreJobDone, PostJob, RunCompleted, Diag string
@@ -128,10 +133,13 @@ func (m Machine) values() values {
 		Machine:         m,
 		Variables:       m.variables(),
 		ProxyVariables:  m.proxyVariables(),
+		Checks:          m.checks() != Checks{},
+		PolicyAddress:   m.policyAddress(),
 		OnlineSeconds:   int(m.OnlineDeadline.Seconds()),
 		PowerOffSeconds: int(m.PowerOffDelay.Seconds()),
 		Paths: paths{
 			JIT: JITPath, Started: StartedPath, Start: startPath, End: endPath, PreJobScript: preJobPath, Env: envPath,
+			Check: checkPath, Checks: ChecksPath, PolicyToken: PolicyTokenPath, Run: runPath,
 			Aproxy: aproxyPath, AproxyRules: aproxyRulesPath, Merge: mergePath, DockerClient: dockerClientPath,
 			User: User, Home: Home, Application: ApplicationDir, Exchange: ExchangeDir,
 			PreJob: PreJobMetricsFile, PreJobDone: PreJobDoneFile, PostJob: PostJobMetricsFile, RunCompleted: RunCompletedFile, Diag: DiagFile,

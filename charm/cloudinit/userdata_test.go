@@ -33,6 +33,8 @@ func fullMachine() Machine {
 		Proxy:           Proxy{HTTP: secret.New(hostileProxy), HTTPS: secret.New("http://proxy:3128"), NoProxy: "localhost,10.0.0.0/8"},
 		DockerMirror:    "https://mirror.example.com/?a=\"b\"",
 		DebugHost:       &DebugHost{Host: "fd00::1", Port: 10022, RSAFingerprint: "SHA256:a", ED25519Fingerprint: "SHA256:b"},
+		Policy:          &Policy{URL: "http://10.1.2.1:8080/'\"$&`%", Token: secret.New(policyToken)},
+		MembersOnly:     true,
 	}
 }
 
@@ -84,13 +86,21 @@ func render(t *testing.T, machine Machine) (document, map[string]file) {
 }
 
 func TestUserDataIsSmall(t *testing.T) {
-	for name, machine := range map[string]Machine{"plain": {Name: "plain", JIT: secret.New(jit)}, "full": fullMachine(), "aproxy": aproxyMachine()} {
-		data, err := UserData(machine)
+	usual := Machine{Name: "usual", JIT: secret.New(jit), Policy: fullMachine().Policy, MembersOnly: true}
+	for name, test := range map[string]struct {
+		machine Machine
+		most    int
+	}{
+		"usual":  {usual, 8 << 10},
+		"full":   {fullMachine(), 12 << 10},
+		"aproxy": {aproxyMachine(), 12 << 10},
+	} {
+		data, err := UserData(test.machine)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(data)-len(jit) > 8<<10 {
-			t.Errorf("user-data of a %s machine has %d bytes", name, len(data))
+		if len(data)-len(jit) > test.most {
+			t.Errorf("user-data of a %s machine has %d bytes, more than %d", name, len(data), test.most)
 		}
 		t.Logf("%s: %d bytes", name, len(data))
 	}
