@@ -39,8 +39,8 @@ func (c *Cloud) borders(gateway netip.Prefix) (b borders, warnings []string, err
 	for _, addr := range machine {
 		b.closed = append(b.closed, netip.PrefixFrom(addr, addr.BitLen()))
 	}
-	if c.config.PolicyPort != 0 {
-		b.open = append(b.open, netip.AddrPortFrom(gateway.Addr(), c.config.PolicyPort))
+	if c.config.Policy.isOn() {
+		b.open = append(b.open, netip.AddrPortFrom(gateway.Addr(), c.config.Policy.Port))
 	}
 	b.closed = minimal(b.closed)
 	return b, warnings, nil

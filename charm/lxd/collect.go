@@ -83,12 +83,13 @@ func (c *Cloud) known(content []byte, err error) []byte {
 	return content
 }
 
-// endedWell reports whether the machine itself said that its job went normally.
+// endedWell reports whether the machine itself said that its job went normally, or
+// was refused before its first step.
 func endedWell(postJob []byte) bool {
 	var left struct {
 		Status string `json:"status"`
 	}
-	return json.Unmarshal(postJob, &left) == nil && left.Status == "normal"
+	return json.Unmarshal(postJob, &left) == nil && (left.Status == "normal" || strings.HasSuffix(left.Status, "-check-failure"))
 }
 
 // online is what GitHub's application prints when it has connected, in small

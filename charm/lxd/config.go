@@ -15,6 +15,7 @@ import (
 
 	"github-runner/charm/cloudinit"
 	"github-runner/charm/runner"
+	"github-runner/charm/secret"
 )
 
 // The kinds of instances, in LXD's own words.
@@ -76,9 +77,11 @@ type Config struct {
 	// Denylist are the networks that runners may not reach. What Proxy,
 	// DockerMirror and DebugHosts name by address stays reachable, on its port.
 	Denylist []netip.Prefix
-	// PolicyPort is the TCP port of the machine's address on the unit's bridge
-	// that runners may reach beside DNS and DHCP; 0: none.
-	PolicyPort uint16
+	// Policy is the service on the machine's address on the unit's bridge that
+	// decides whether jobs may run.
+	Policy Policy
+	// MembersOnly refuses jobs that outsiders start by pull requests and comments.
+	MembersOnly bool
 	// Proxy, Aproxy, DockerMirror and DebugHosts are passed on to the runners.
 	// One of the debug hosts is chosen for each.
 	Proxy        cloudinit.Proxy
@@ -92,6 +95,22 @@ type Config struct {
 	Host Host
 	// Log gets warnings and progress; never a secret.
 	Log *logrus.Entry
+}
+
+// Policy is the policy service of a unit; the zero value is none, and every job
+// runs.
+type Policy struct {
+	// Port is its TCP port, which runners may reach beside DNS and DHCP.
+	Port uint16
+	// NewToken makes the token that a runner asks with, once.
+	NewToken func(runner string) (secret.Text, error)
+	// Forget removes the tokens of a runner that is gone.
+	Forget func(runner string) error
+}
+
+// isOn reports whether there is a service.
+func (p Policy) isOn() bool {
+	return p.Port != 0
 }
 
 // Cloud is the runner.Cloud of an LXD daemon. It connects when it is used: the
@@ -127,6 +146,8 @@ func (c Config) check() error {
 		return fmt.Errorf("cannot use LXD: lxd-instance-type %q is neither %s nor %s", c.InstanceType, Container, VirtualMachine)
 	case c.StorageKind != JujuStorage && c.StorageKind != MemoryStorage:
 		return fmt.Errorf("cannot use LXD: runner-storage %q is neither %s nor %s", c.StorageKind, JujuStorage, MemoryStorage)
+	case c.Policy.isOn() && (c.Policy.NewToken == nil || c.Policy.Forget == nil):
+		return fmt.Errorf("cannot use LXD: the policy service has no tokens")
 	}
 	return c.Owner.Check()
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/canonical/lxd/shared/api"
@@ -22,10 +24,6 @@ func (c *Cloud) Create(ctx context.Context, template runner.Template, birth runn
 	if !c.config.Owner.Owns(birth.Name) {
 		return fmt.Errorf("cannot create instance %q: its name is not one of unit %s", birth.Name, c.config.Owner.Unit)
 	}
-	userData, err := cloudinit.UserData(c.machine(template, birth))
-	if err != nil {
-		return err
-	}
 	plain, err := c.exchange(birth.Name).make()
 	if err != nil {
 		return err
@@ -39,6 +37,10 @@ func (c *Cloud) Create(ctx context.Context, template runner.Template, birth runn
 	}
 	defer cancel()
 	cacheable, err := c.cacheable(server)
+	if err != nil {
+		return err
+	}
+	userData, err := c.userData(server, template, birth)
 	if err != nil {
 		return err
 	}
@@ -65,6 +67,48 @@ func (c *Cloud) Create(ctx context.Context, template runner.Template, birth runn
 	return nil
 }
 
+// userData renders a runner's user-data, with a token of its own.
+func (c *Cloud) userData(server server, template runner.Template, birth runner.Birth) ([]byte, error) {
+	machine := c.machine(template, birth)
+	if c.config.Policy.isOn() {
+		url, err := c.policyURL(server)
+		if err != nil {
+			return nil, err
+		}
+		token, err := c.config.Policy.NewToken(birth.Name)
+		if err != nil {
+			return nil, err
+		}
+		machine.Policy = &cloudinit.Policy{URL: url, Token: token}
+	}
+	return cloudinit.UserData(machine)
+}
+
+// policyURL is where runners find the policy service.
+func (c *Cloud) policyURL(server server) (string, error) {
+	networks, err := server.GetNetworks()
+	if err != nil {
+		return "", cannot(err, "list LXD's networks")
+	}
+	at := slices.IndexFunc(networks, func(n api.Network) bool { return n.Name == c.config.unitName() })
+	if at < 0 {
+		return "", fmt.Errorf("cannot tell runners of the policy service: there is no network %s", c.config.unitName())
+	}
+	gateway, err := c.gateway(&networks[at], networks)
+	if err != nil {
+		return "", err
+	}
+	return c.config.policyAt(gateway), nil
+}
+
+// policyAt is the URL of the policy service on a bridge; "" where there is none.
+func (c Config) policyAt(gateway netip.Prefix) string {
+	if !c.Policy.isOn() {
+		return ""
+	}
+	return "http://" + netip.AddrPortFrom(gateway.Addr(), c.Policy.Port).String()
+}
+
 // power asks for a state and waits for it. Stopping means pulling the plug: what
 // runs there is nobody's any more.
 func (s server) power(name, action string) error {
@@ -83,6 +127,7 @@ func (c *Cloud) machine(template runner.Template, birth runner.Birth) cloudinit.
 		Proxy:           c.config.Proxy,
 		Aproxy:          c.config.Aproxy,
 		DockerMirror:    c.config.DockerMirror,
+		MembersOnly:     c.config.MembersOnly,
 	}
 	if hosts := c.usableDebugHosts(); len(hosts) > 0 {
 		machine.DebugHost = &hosts[rand.IntN(len(hosts))]

@@ -35,7 +35,18 @@ func (c *Cloud) Delete(ctx context.Context, name string) error {
 	if err := c.deleteInstance(server, name, c.isOurs); err != nil {
 		return fmt.Errorf("cannot delete instance %s: %w", name, err)
 	}
+	if err := c.forgetTokens(name); err != nil {
+		return err
+	}
 	return c.exchange(name).remove()
+}
+
+// forgetTokens removes what a runner that is gone could still ask with.
+func (c *Cloud) forgetTokens(name string) error {
+	if !c.config.Policy.isOn() {
+		return nil
+	}
+	return c.config.Policy.Forget(name)
 }
 
 // errCameBack is the end of an attempt to delete an instance that was off, and

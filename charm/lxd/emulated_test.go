@@ -128,7 +128,7 @@ func TestIsolationIsKeptUpWithoutAnImage(t *testing.T) {
 }
 
 func TestACLOfABridgeThatWasEdited(t *testing.T) {
-	cloud, server, _ := emulatedCloud(t, func(c *Config) { c.PolicyPort = 8080 })
+	cloud, server, _ := emulatedCloud(t, func(c *Config) { c.Policy = policyOn(8080) })
 	name := cloud.config.unitName()
 	if _, err := cloud.Prepare(t.Context(), runner.Want{Count: 1}); err != nil {
 		t.Fatal(err)

@@ -52,8 +52,8 @@ table inet %[1]s {
 // guardRules are the commands that make the table anew.
 func (c Config) guardRules(gateway netip.Addr, b borders) string {
 	ports := "53"
-	if c.PolicyPort != 0 {
-		ports += fmt.Sprintf(", %d", c.PolicyPort)
+	if c.Policy.isOn() {
+		ports += fmt.Sprintf(", %d", c.Policy.Port)
 	}
 	var open strings.Builder
 	for _, at := range b.open {

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -25,6 +26,12 @@ const templateVersion = 2
 // jitSize is more than a JIT configuration has, which is three small files.
 const jitSize = 8 << 10
 
+// tokenSize is what a token for the policy service has.
+const tokenSize = 64
+
+// longestGateway stands for an address that is not known yet.
+var longestGateway = netip.MustParsePrefix("255.255.255.255/22")
+
 // Prepare implements runner.Cloud. In the steady state it changes nothing in LXD,
 // and puts the unit's nftables table in force again: whoever reloads the machine's
 // own rules has removed it.
@@ -36,7 +43,7 @@ func (c *Cloud) Prepare(ctx context.Context, want runner.Want) (runner.Template,
 	defer cancel()
 	// What runners may reach is kept up whether or not more can be made: those
 	// that exist go on working.
-	warnings, err := c.ensureIsolation(server, want.Count > 0)
+	gateway, warnings, err := c.ensureIsolation(server, want.Count > 0)
 	if err != nil {
 		return runner.Template{}, err
 	}
@@ -49,7 +56,7 @@ func (c *Cloud) Prepare(ctx context.Context, want runner.Want) (runner.Template,
 		return runner.Template{}, err
 	}
 	if image != "" {
-		template.Hash = c.hash(want, image)
+		template.Hash = c.hash(want, image, c.config.policyAt(gateway))
 	}
 	if want.Count == 0 {
 		return template, nil
@@ -70,7 +77,11 @@ func (c *Cloud) Prepare(ctx context.Context, want runner.Want) (runner.Template,
 // before one is registered that could not be made.
 func (c *Cloud) checkUserData(template runner.Template) error {
 	birth := runner.Birth{Name: c.config.Owner.NewName(), JIT: secret.New(strings.Repeat("x", jitSize))}
-	_, err := cloudinit.UserData(c.machine(template, birth))
+	machine := c.machine(template, birth)
+	if c.config.Policy.isOn() {
+		machine.Policy = &cloudinit.Policy{URL: c.config.policyAt(longestGateway), Token: secret.New(strings.Repeat("x", tokenSize))}
+	}
+	_, err := cloudinit.UserData(machine)
 	var tooLarge cloudinit.TooLargeError
 	if errors.As(err, &tooLarge) {
 		return runner.Trouble{Advice: "shorten " + tooLarge.Largest, Err: tooLarge}
@@ -79,45 +90,45 @@ func (c *Cloud) checkUserData(template runner.Template) error {
 }
 
 // ensureIsolation keeps up the unit's bridge and what is closed to it. Where no
-// runner is wanted, a bridge that is not there is not made. The warnings are about
-// what runners were told to use and can't reach.
-func (c *Cloud) ensureIsolation(server server, create bool) (warnings []string, err error) {
+// runner is wanted, a bridge that is not there is not made. It returns the machine's
+// address on the bridge; the warnings are about what runners were told to use and
+// can't reach.
+func (c *Cloud) ensureIsolation(server server, create bool) (gateway netip.Prefix, warnings []string, err error) {
 	networks, err := server.GetNetworks()
 	if err != nil {
-		return nil, cannot(err, "list LXD's networks")
+		return gateway, nil, cannot(err, "list LXD's networks")
 	}
 	var network *api.Network
 	if at := slices.IndexFunc(networks, func(n api.Network) bool { return n.Name == c.config.unitName() }); at >= 0 {
 		network = &networks[at]
 	}
 	if network == nil && !create {
-		return nil, nil
+		return gateway, nil, nil
 	}
-	gateway, err := c.gateway(network, networks)
-	if err != nil {
-		return nil, err
+	if gateway, err = c.gateway(network, networks); err != nil {
+		return gateway, nil, err
 	}
 	b, warnings, err := c.borders(gateway)
 	if err != nil {
-		return nil, err
+		return gateway, nil, err
 	}
 	// Before the bridge: there is no moment in which runners could use one that
 	// is open. The table also comes before a repair, in which LXD empties its own.
 	if err := c.ensureACL(server, b); err != nil {
-		return nil, err
+		return gateway, nil, err
 	}
 	if network == nil {
 		if err := c.createNetwork(server, gateway); err != nil {
-			return nil, err
+			return gateway, nil, err
 		}
 	}
 	if err := c.ensureGuard(server.ctx, gateway.Addr(), b); err != nil {
-		return nil, err
+		return gateway, nil, err
 	}
 	if network != nil {
-		return warnings, c.repairNetwork(server, *network)
+		return gateway, warnings, c.repairNetwork(server, *network)
 	}
-	return warnings, nil
+	return gateway, warnings, nil
 }
 
 // releases are the names that the stock images have at their public server.
@@ -211,6 +222,8 @@ type inputs struct {
 	Aproxy       cloudinit.Aproxy      `json:"aproxy"`
 	DockerMirror string                `json:"docker-mirror"`
 	DebugHosts   []cloudinit.DebugHost `json:"debug-hosts"`
+	Policy       string                `json:"policy,omitempty"`
+	MembersOnly  bool                  `json:"members-only,omitempty"`
 }
 
 // proxyInputs are in clear, because a secret prints the same whatever it is.
@@ -221,7 +234,7 @@ type proxyInputs struct {
 }
 
 // hash identifies the recipe.
-func (c *Cloud) hash(want runner.Want, image string) string {
+func (c *Cloud) hash(want runner.Want, image, policyURL string) string {
 	canonical, _ := json.Marshal(inputs{
 		Version:      templateVersion,
 		Scope:        want.Scope,
@@ -238,6 +251,8 @@ func (c *Cloud) hash(want runner.Want, image string) string {
 		Aproxy:       c.config.Aproxy,
 		DockerMirror: c.config.DockerMirror,
 		DebugHosts:   canonicalHosts(c.config.DebugHosts),
+		Policy:       policyURL,
+		MembersOnly:  c.config.MembersOnly,
 	})
 	sum := sha256.Sum256(canonical)
 	return hex.EncodeToString(sum[:])

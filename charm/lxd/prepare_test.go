@@ -26,7 +26,7 @@ func hashOf(t *testing.T, want runner.Want, change func(*Config)) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return cloud.hash(want, "f00d")
+	return cloud.hash(want, "f00d", cloud.config.policyAt(netip.MustParsePrefix("10.1.2.1/22")))
 }
 
 // A runner that exists is replaced when its hash changes: this one may change
@@ -80,6 +80,9 @@ func TestHashOfWhatDiffers(t *testing.T) {
 		"aproxy exclude": func(c *Config) {
 			c.Aproxy.Exclude = []cloudinit.AddrRange{{From: metadataService.Addr(), To: metadataService.Addr()}}
 		},
+		"policy":      func(c *Config) { c.Policy = policyOn(8080) },
+		"policy port": func(c *Config) { c.Policy = policyOn(8081) },
+		"outsiders":   func(c *Config) { c.MembersOnly = true },
 		"mirror":      func(c *Config) { c.DockerMirror = "https://mirror" },
 		"debug hosts": func(c *Config) { c.DebugHosts = []cloudinit.DebugHost{{Host: "a"}} },
 	} {

@@ -122,7 +122,7 @@ func TestRealReach(t *testing.T) {
 	t.Run("the policy port", func(t *testing.T) {
 		ports := []probe{{"policy", "tcp", gateway.Addr().String(), y.port, 0}, {"another", "tcp", gateway.Addr().String(), publishedPort, 0}, {"elsewhere", "tcp", yardAddress, y.port, 0}, {"by-udp", "udp", gateway.Addr().String(), y.port, 0}}
 		for _, port := range []int{y.port, 0} {
-			changed := reconfigured(t, cloud, func(c *Config) { c.PolicyPort = uint16(port) })
+			changed := reconfigured(t, cloud, func(c *Config) { c.Policy = policyOn(uint16(port)) })
 			prepare(changed)
 			got := y.reached(t, name, ports)
 			if wanted := map[bool]string{true: "policy", false: ""}[port != 0]; strings.Join(got, " ") != wanted {

@@ -70,7 +70,7 @@ func mountedSpace(t *testing.T, folder string) space {
 // makeProfile makes what a profile needs, and the profile.
 func makeProfile(t *testing.T, cloud *Cloud, server server) {
 	t.Helper()
-	if _, err := cloud.ensureIsolation(server, true); err != nil {
+	if _, _, err := cloud.ensureIsolation(server, true); err != nil {
 		t.Fatal(err)
 	}
 	if err := cloud.ensureProfile(server); err != nil {

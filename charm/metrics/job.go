@@ -32,6 +32,7 @@ const (
 	StatusNormal            Status = "normal"
 	StatusAbnormal          Status = "abnormal"
 	StatusPolicyCheckFailed Status = "repo-policy-check-failure"
+	StatusAuthorCheckFailed Status = "external-contributor-check-failure"
 )
 
 // PreJob is what a runner left when a job arrived.
@@ -124,7 +125,7 @@ func parsePostJob(data []byte) (PostJob, error) {
 	if err != nil {
 		return PostJob{}, err
 	}
-	if !slices.Contains([]Status{StatusNormal, StatusAbnormal, StatusPolicyCheckFailed}, file.Status) {
+	if !slices.Contains([]Status{StatusNormal, StatusAbnormal, StatusPolicyCheckFailed, StatusAuthorCheckFailed}, file.Status) {
 		return PostJob{}, errors.New("its status is none of those known")
 	}
 	job := PostJob{Timestamp: timestamp, Status: file.Status}

@@ -93,6 +93,7 @@ func TestParsePostJob(t *testing.T) {
 		"normal":      {goodPost, PostJob{Timestamp: end, Status: StatusNormal, Code: pointer(0)}},
 		"no info":     {`{"timestamp": 1700000060, "status": "abnormal"}`, PostJob{Timestamp: end, Status: StatusAbnormal}},
 		"null info":   {`{"timestamp": 1700000060, "status": "abnormal", "status_info": null}`, PostJob{Timestamp: end, Status: StatusAbnormal}},
+		"author":      {`{"timestamp": 1700000060, "status": "external-contributor-check-failure", "status_info": {"code": 0}}`, PostJob{Timestamp: end, Status: StatusAuthorCheckFailed, Code: pointer(0)}},
 		"policy":      {`{"timestamp": 1700000060, "status": "repo-policy-check-failure", "status_info": {"code": 403}}`, PostJob{Timestamp: end, Status: StatusPolicyCheckFailed, Code: pointer(403)}},
 		"no bad time": {`{"timestamp": 0, "status": "normal"}`, PostJob{Timestamp: time.Unix(0, 0).UTC(), Status: StatusNormal}},
 	}

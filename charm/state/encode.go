@@ -51,6 +51,7 @@ type document struct {
 	AproxyExclude    []AddrRange      `json:"aproxy-exclude,omitempty"`
 	AproxyPorts      []PortRange      `json:"aproxy-ports,omitempty"`
 	DebugHosts       []debugHostEntry `json:"debug-hosts"`
+	MembersOnly      bool             `json:"members-only,omitempty"`
 	Warnings         []string         `json:"warnings"`
 }
 
@@ -100,6 +101,7 @@ func Encode(s CharmState) ([]byte, error) {
 		UseAproxy:        !s.Aproxy.IsZero(),
 		AproxyExclude:    s.Aproxy.Exclude,
 		AproxyPorts:      s.Aproxy.Ports,
+		MembersOnly:      s.MembersOnly,
 		Warnings:         s.Warnings,
 	}
 	if app := s.Credential.App; app != (App{}) {
@@ -142,6 +144,7 @@ func Decode(encoded []byte) (CharmState, error) {
 		Denylist:          d.Denylist,
 		DockerhubMirror:   d.DockerhubMirror,
 		Proxies:           Proxies{HTTP: secret.New(d.HTTPProxy), HTTPS: secret.New(d.HTTPSProxy), NoProxy: d.NoProxy},
+		MembersOnly:       d.MembersOnly,
 		Warnings:          d.Warnings,
 	}
 	// Builds before aproxy took effect stored that it was asked for, without

@@ -18,7 +18,7 @@ var allOptions = []string{
 	optionReconcileInterval, optionBaseImage, optionInstanceType, optionStorage, optionCPU, optionMemory,
 	optionDisk, optionDenylist, optionDockerhubMirror, optionUseAproxy, optionAproxyExclude,
 	optionAproxyPorts, optionClouds, optionFlavor,
-	optionNetwork, optionImageBuildUnit, optionPolicyURL, optionPolicyToken, optionTestMode,
+	optionNetwork, optionImageBuildUnit, optionPolicyURL, optionPolicyToken, optionTestMode, optionExternal,
 }
 
 func readDeclaredOptions(t testing.TB) map[string]declaredOption {

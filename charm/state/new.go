@@ -64,6 +64,7 @@ func New(source Source) (CharmState, error) {
 	s.Proxies = r.proxies(given)
 	s.Aproxy = r.aproxy(given, s.Proxies)
 	s.DebugHosts = r.debugHosts(source.DebugSSH)
+	s.MembersOnly = !r.boolean(optionExternal)
 	r.testMode()
 	configured := r.labels()
 

@@ -40,6 +40,7 @@ const (
 	optionPolicyURL         = "repo-policy-compliance-url"
 	optionPolicyToken       = "repo-policy-compliance-token"
 	optionTestMode          = "test-mode"
+	optionExternal          = "allow-external-contributor"
 )
 
 // defaultOf returns the value of an option that is unset. Its type is the type
@@ -71,6 +72,8 @@ func defaultOf(option string) any {
 		return "10GiB"
 	case optionUseAproxy:
 		return false
+	case optionExternal:
+		return true
 	case optionAproxyExclude:
 		return "10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16"
 	case optionAproxyPorts:

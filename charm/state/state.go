@@ -59,6 +59,10 @@ type CharmState struct {
 	// and port.
 	DebugHosts []DebugHost
 
+	// MembersOnly refuses jobs that people start by pull requests and comments who
+	// are neither members of the organisation nor collaborators.
+	MembersOnly bool
+
 	// Warnings are what is wrong, but no reason to stop: one line each.
 	Warnings []string
 }

@@ -2,6 +2,7 @@ package github
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github-runner/lab/runnerapp"
@@ -108,6 +109,16 @@ func (a *Attached) ended() string {
 	a.server.mu.Lock()
 	defer a.server.mu.Unlock()
 	return a.runner.end
+}
+
+// Log hands in what the job printed; GitHub keeps its end.
+func (a *Attached) Log(_ context.Context, jobID int64, text string) error {
+	a.server.mu.Lock()
+	defer a.server.mu.Unlock()
+	if a.server.takeLog(a.runner, report{JobID: jobID, Text: text}) != http.StatusNoContent {
+		return runnerapp.ErrGone
+	}
+	return nil
 }
 
 // Finish tells GitHub how the job ended; the registration is gone with it.

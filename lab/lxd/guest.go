@@ -26,6 +26,7 @@ type Listener interface {
 	Online(ctx context.Context) error
 	NextJob(ctx context.Context) (runnerapp.Job, error)
 	Work(ctx context.Context, job runnerapp.Job) (string, error)
+	Log(ctx context.Context, jobID int64, text string) error
 	Finish(ctx context.Context, jobID int64, conclusion string) error
 	Close() error
 }
@@ -60,6 +61,8 @@ type guest struct {
 	kill        context.CancelFunc
 	// atWork is set while the application has a job.
 	atWork atomic.Bool
+	// refused is why its job may not run. It belongs to the guest's own life.
+	refused *turnedAway
 }
 
 // boot returns the guest of an instance that was just switched on; s.mu is held.
@@ -175,7 +178,7 @@ func (g *guest) listen(session Listener) int {
 	if g.preJob(job) != nil {
 		return killed
 	}
-	conclusion, err := session.Work(g.application, job)
+	conclusion, err := g.work(session, job)
 	if err != nil {
 		return killed
 	}
@@ -184,6 +187,17 @@ func (g *guest) listen(session Listener) int {
 		g.log(err.Error())
 	}
 	return 0
+}
+
+// work does the job, unless it may not run.
+func (g *guest) work(session Listener, job runnerapp.Job) (conclusion string, err error) {
+	if g.refused == nil {
+		return session.Work(g.application, job)
+	}
+	if err := session.Log(g.application, job.ID, g.refused.said+"\nThis runner ends now.\n"); err != nil {
+		g.log(err.Error())
+	}
+	return runnerapp.Failure, g.application.Err()
 }
 
 // online connects, however long GitHub does not answer.
@@ -214,6 +228,13 @@ func (g *guest) preJob(job runnerapp.Job) error {
 			return err
 		}
 	}
+	var refused turnedAway
+	if errors.As(g.check(job), &refused) {
+		g.refused = &refused
+	}
+	if err := g.application.Err(); err != nil {
+		return err
+	}
 	g.leave(cloudinit.PreJobDoneFile, "")
 	return nil
 }
@@ -227,6 +248,9 @@ func (g *guest) end(code int) {
 	status := "abnormal"
 	if code == 0 && g.left(cloudinit.PreJobDoneFile) {
 		status = "normal"
+	}
+	if g.refused != nil {
+		status, code = g.refused.status, g.refused.code
 	}
 	g.leave(cloudinit.PostJobMetricsFile, fmt.Sprintf(`{"timestamp": %.3f, "status": %q, "status_info": {"code": %d}}`+"\n", now(), status, code))
 	g.leave(cloudinit.RunCompletedFile, "")

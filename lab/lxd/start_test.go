@@ -78,6 +78,8 @@ func (s *session) Work(ctx context.Context, _ runnerapp.Job) (string, error) {
 	}
 }
 
+func (s *session) Log(context.Context, int64, string) error { return nil }
+
 func (s *session) Finish(_ context.Context, _ int64, conclusion string) error {
 	s.finished <- conclusion
 	return nil
