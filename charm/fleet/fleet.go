@@ -38,16 +38,11 @@ type Assembler struct {
 
 // Assemble implements charm.Charm's Assemble. It makes no call.
 func (a Assembler) Assemble(s state.CharmState, m unit.Materials) (unit.Fleet, error) {
-	client := github.New(github.Options{
-		Credential: credential(s.Credential),
-		Former:     formerCredentials(m.FormerCredentials),
-		Proxy:      github.Proxy{HTTP: s.Proxies.HTTP.Reveal(), HTTPS: s.Proxies.HTTPS.Reveal(), NoProxy: s.Proxies.NoProxy},
-		UserAgent:  "github-runner-charm/" + a.Version,
-		Cache:      m.Dir.Cache("etags.json"),
-		Tokens:     m.Dir.Cache("app-tokens.json"),
-		Way:        a.GitHub,
-		Log:        m.Log,
-	})
+	options := GitHubOptions(s, m.FormerCredentials, a.Version)
+	options.Cache = m.Dir.Cache("etags.json")
+	options.Tokens = m.Dir.Cache("app-tokens.json")
+	options.Way, options.Log = a.GitHub, m.Log
+	client := github.New(options)
 	cloud, err := lxd.New(a.lxdConfig(s, m))
 	if err != nil {
 		return unit.Fleet{}, err
@@ -83,6 +78,17 @@ func (a Assembler) Assemble(s state.CharmState, m unit.Materials) (unit.Fleet, e
 		Budget:  func() unit.Budget { return unit.Budget(client.Budget()) },
 		Close:   client.Close,
 	}, nil
+}
+
+// GitHubOptions are those of a client for what a state says of GitHub, with the
+// credentials of former scopes.
+func GitHubOptions(s state.CharmState, former map[runner.Scope]state.Credential, version string) github.Options {
+	return github.Options{
+		Credential: credential(s.Credential),
+		Former:     formerCredentials(former),
+		Proxy:      github.Proxy{HTTP: s.Proxies.HTTP.Reveal(), HTTPS: s.Proxies.HTTPS.Reveal(), NoProxy: s.Proxies.NoProxy},
+		UserAgent:  "github-runner-charm/" + version,
+	}
 }
 
 // credential is the state's in GitHub's terms.
@@ -135,6 +141,7 @@ func (a Assembler) lxdConfig(s state.CharmState, m unit.Materials) lxd.Config {
 		StorageKind:  string(s.Storage),
 		StoragePath:  m.Storage,
 		Denylist:     s.Denylist,
+		MembersOnly:  s.MembersOnly,
 		DockerMirror: s.DockerhubMirror,
 		Root:         a.Root,
 		Socket:       a.Socket,

@@ -176,7 +176,9 @@ func TestServes(t *testing.T) {
 func TestRepositoriesOfAFormerScope(t *testing.T) {
 	w := newWorld(t, lab.Options{})
 	former := runner.Scope{API: w.url + "/api/v3", Path: "old/place"}
-	client := w.client(func(o *github.Options) { o.Former = map[runner.Scope]github.Credential{former: {Token: secret.New("ghp_former")}} })
+	client := w.client(func(o *github.Options) {
+		o.Former = map[runner.Scope]github.Credential{former: {Token: secret.New("ghp_former")}}
+	})
 	w.fault(lab.Fault{Kind: "status", On: "collaborators", Status: http.StatusNotFound, Token: token})
 	if _, err := client.Repositories(w.repository(), former).OutsideCollaborators(testContext(t), "old/place"); err != nil {
 		t.Errorf("where the former token may look: %v", err)

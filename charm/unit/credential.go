@@ -18,8 +18,8 @@ func Kept(c state.Credential) unitdir.Credential {
 	}
 }
 
-// recalled is the credential that the unit's memory holds.
-func recalled(c unitdir.Credential) state.Credential {
+// Recalled is the credential that the unit's memory holds.
+func Recalled(c unitdir.Credential) state.Credential {
 	return state.Credential{
 		Token: c.Token.Text,
 		App:   state.App{ClientID: c.App.ClientID, InstallationID: c.App.InstallationID, PrivateKey: c.App.PrivateKey.Text},

@@ -170,7 +170,7 @@ func (h *Hold) Materials(inForce state.CharmState, charmDir string) Materials {
 	credentials := map[runner.Scope]state.Credential{}
 	for _, former := range h.Past.FormerScopes {
 		if !former.IsZero() {
-			credentials[runner.Scope(former.Scope)] = recalled(former.Credential)
+			credentials[runner.Scope(former.Scope)] = Recalled(former.Credential)
 		}
 	}
 	former := h.FormerCharm(charmDir)

@@ -11,12 +11,13 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github-runner/charm/fleet"
 	"github-runner/charm/github"
 	"github-runner/charm/lxd"
 	"github-runner/charm/policy"
 	"github-runner/charm/runner"
-	"github-runner/charm/secret"
 	"github-runner/charm/state"
+	"github-runner/charm/unit"
 	"github-runner/charm/unitdir"
 )
 
@@ -28,22 +29,22 @@ func servePolicy(ctx context.Context, args []string) error {
 	if len(args) != 2 || args[0] != "--unit" {
 		return errors.New("usage: " + policyUsage)
 	}
-	unit, err := unitdir.Find(os.Getenv(rootVariable), args[1])
+	dir, err := unitdir.Find(os.Getenv(rootVariable), args[1])
 	if err != nil {
 		return err
 	}
 	log := logrus.NewEntry(logrus.New()) // Pebble keeps what it writes
-	applied := &appliedGitHub{unit: unit}
+	applied := &appliedGitHub{dir: dir}
 	defer applied.close()
 	owner, err := applied.owner()
 	if err != nil {
 		return err
 	}
-	service, err := policy.New(policy.Options{Dir: unit.Path(policy.Folder), GitHub: applied.github, Log: log})
+	service, err := policy.New(policy.Options{Dir: dir.Path(policy.Folder), GitHub: applied.github, Log: log})
 	if err != nil {
 		return err
 	}
-	socket, err := unit.Listen(policy.Socket)
+	socket, err := dir.Listen(policy.Socket)
 	if err != nil {
 		return err
 	}
@@ -57,7 +58,7 @@ func servePolicy(ctx context.Context, args []string) error {
 // appliedGitHub is GitHub as the unit's state has it: its address, path and token.
 // A state that was written anew makes another client.
 type appliedGitHub struct {
-	unit *unitdir.Dir
+	dir *unitdir.Dir
 
 	mu sync.Mutex
 	// read is the state that was read last, basis what the rest was made from: the
@@ -79,7 +80,7 @@ func (a *appliedGitHub) owner() (runner.Owner, error) {
 func (a *appliedGitHub) github() (policy.GitHub, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	now, err := a.unit.StateIdentity()
+	now, err := a.dir.StateIdentity()
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +109,7 @@ func (a *appliedGitHub) github() (policy.GitHub, error) {
 }
 
 func (a *appliedGitHub) decode() (unitdir.State, state.CharmState, error) {
-	past, err := a.unit.LookAtState()
+	past, err := a.dir.LookAtState()
 	if err != nil {
 		return past, state.CharmState{}, err
 	}
@@ -123,26 +124,17 @@ func (a *appliedGitHub) decode() (unitdir.State, state.CharmState, error) {
 // runners serve: at a former path, too, they finish what they have.
 func newClient(past unitdir.State, applied state.CharmState) (*github.Client, []runner.Scope) {
 	scopes := []runner.Scope{applied.Scope}
-	former := map[runner.Scope]secret.Text{}
+	former := map[runner.Scope]state.Credential{}
 	for _, one := range past.FormerScopes {
 		scope := runner.Scope(one.Scope)
 		if scope.API == applied.Scope.API {
 			scopes = append(scopes, scope)
 		}
-		if !one.Token.IsZero() {
-			former[scope] = one.Token.Text
+		if !one.IsZero() {
+			former[scope] = unit.Recalled(one.Credential)
 		}
 	}
-	return github.New(github.Options{
-		Token:  applied.Token,
-		Former: former,
-		Proxy: github.Proxy{
-			HTTP:    applied.Proxies.HTTP.Reveal(),
-			HTTPS:   applied.Proxies.HTTPS.Reveal(),
-			NoProxy: applied.Proxies.NoProxy,
-		},
-		UserAgent: "github-runner-charm/" + version,
-	}), scopes
+	return github.New(fleet.GitHubOptions(applied, former, version)), scopes
 }
 
 func (a *appliedGitHub) close() {

@@ -21,8 +21,8 @@ import (
 
 const unitFolder = "github-runner-0-8b7a"
 
-// unit is a unit's folder with a state in force.
-type unit struct {
+// testUnit is a unit's folder with a state in force.
+type testUnit struct {
 	*unitdir.Dir
 	t      *testing.T
 	server *httptest.Server
@@ -30,7 +30,7 @@ type unit struct {
 	root   string
 }
 
-func newUnit(t *testing.T) unit {
+func newUnit(t *testing.T) testUnit {
 	t.Helper()
 	silent := logrus.New()
 	silent.SetOutput(io.Discard)
@@ -45,10 +45,10 @@ func newUnit(t *testing.T) unit {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return unit{dir, t, listener, server, root}
+	return testUnit{dir, t, listener, server, root}
 }
 
-func (u unit) apply(config map[string]any) {
+func (u testUnit) apply(config map[string]any) {
 	u.t.Helper()
 	all := map[string]any{"path": "acme/widgets", "token": "ghp_first", "github-url": u.server.URL}
 	for key, value := range config {
@@ -74,7 +74,7 @@ func (u unit) apply(config map[string]any) {
 
 func TestAppliedGitHubFollowsTheState(t *testing.T) {
 	u := newUnit(t)
-	applied := &appliedGitHub{unit: u.Dir}
+	applied := &appliedGitHub{dir: u.Dir}
 	defer applied.close()
 	if _, err := applied.github(); err == nil {
 		t.Error("there is a GitHub without a state")
