@@ -14,6 +14,7 @@ import (
 	"github-runner/charm/github"
 	"github-runner/charm/lxd"
 	"github-runner/charm/metrics"
+	"github-runner/charm/policy"
 	"github-runner/charm/runner"
 	"github-runner/charm/state"
 	"github-runner/charm/takeover"
@@ -30,6 +31,9 @@ type Assembler struct {
 	Version string
 	// Socket is LXD's; "": that of this machine.
 	Socket string
+	// PolicyPort is where the unit's policy service answers on the runners' bridge;
+	// 0: jobs are not checked, as in simulations, which have no service.
+	PolicyPort uint16
 	// Host and GitHub are the ways to the outside; those of this machine where
 	// they are zero.
 	Host   lxd.Host
@@ -147,6 +151,10 @@ func (a Assembler) lxdConfig(s state.CharmState, m unit.Materials) lxd.Config {
 		Socket:       a.Socket,
 		Host:         a.Host,
 		Log:          m.Log,
+	}
+	if a.PolicyPort != 0 {
+		tokens := policy.TokensIn(m.Dir.Path(policy.Folder))
+		config.Policy = lxd.Policy{Port: a.PolicyPort, NewToken: tokens.Issue, Forget: tokens.Forget}
 	}
 	// Programs that were told of a proxy would bypass aproxy.
 	if s.Aproxy.IsZero() {

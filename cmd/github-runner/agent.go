@@ -12,6 +12,7 @@ import (
 
 	"github-runner/charm/agent"
 	"github-runner/charm/fleet"
+	"github-runner/charm/policy"
 	"github-runner/charm/state"
 	"github-runner/charm/unit"
 	"github-runner/charm/unitdir"
@@ -40,7 +41,7 @@ func keepRunners(ctx context.Context, args []string) error {
 		Build: version,
 		Assemble: func(s state.CharmState, m unit.Materials) (unit.Fleet, error) {
 			app, _, _ := strings.Cut(s.Owner.Unit, "/")
-			return fleet.Assembler{Root: root, App: app, Version: version}.Assemble(s, m)
+			return fleet.Assembler{Root: root, App: app, Version: version, PolicyPort: policy.Port}.Assemble(s, m)
 		},
 		Wake: hangups,
 		Log:  logrus.NewEntry(log),

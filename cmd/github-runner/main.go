@@ -16,6 +16,7 @@ import (
 	"github-runner/charm"
 	"github-runner/charm/fleet"
 	"github-runner/charm/juju"
+	"github-runner/charm/policy"
 	"github-runner/charm/services"
 	"github-runner/charm/unitdir"
 )
@@ -86,7 +87,7 @@ func run() int {
 		Machine:  runtime.GOARCH,
 		Root:     root,
 		Build:    version,
-		Assemble: fleet.Assembler{Root: root, App: called.App, Version: version}.Assemble,
+		Assemble: fleet.Assembler{Root: root, App: called.App, Version: version, PolicyPort: policy.Port}.Assemble,
 		Services: func(dir *unitdir.Dir) (charm.Services, error) {
 			return services.New(services.Config{Dir: dir, CharmDir: called.CharmDir, Root: root, LXDDir: os.Getenv("LXD_DIR"), Log: log})
 		},
