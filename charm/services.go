@@ -29,7 +29,7 @@ func (s *session) ensureServices(ctx context.Context) {
 	own, err := s.Services(s.Dir)
 	if err == nil {
 		var mended []string
-		mended, err = own.Ensure(ctx, services.Want{Agent: !off})
+		mended, err = own.Ensure(ctx, services.Want{Agent: !off, Policy: true})
 		s.serviceNotes = mended
 	}
 	if err != nil {

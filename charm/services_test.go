@@ -55,7 +55,7 @@ func TestHooksKeepTheServicesRunning(t *testing.T) {
 	for _, hook := range []string{"config-changed", "start", "update-status", "upgrade-charm"} {
 		s.services.wants = nil
 		s.hook(hook)
-		if diff := cmp.Diff([]services.Want{{Agent: true}}, s.services.wants); diff != "" {
+		if diff := cmp.Diff([]services.Want{{Agent: true, Policy: true}}, s.services.wants); diff != "" {
 			t.Errorf("%s wants (-want +got):\n%s", hook, diff)
 		}
 	}
@@ -132,7 +132,7 @@ func TestTheAgentIsSwitchedOffByAFile(t *testing.T) {
 	if s.message != "2 runners: 2 idle" {
 		t.Errorf("with the agent on again, the status is %q", s.message)
 	}
-	if diff := cmp.Diff([]services.Want{{}, {Agent: true}}, s.services.wants); diff != "" {
+	if diff := cmp.Diff([]services.Want{{Policy: true}, {Agent: true, Policy: true}}, s.services.wants); diff != "" {
 		t.Errorf("wanted (-want +got):\n%s", diff)
 	}
 }
