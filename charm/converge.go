@@ -136,6 +136,7 @@ func (s *session) manage(ctx context.Context) (runner.Result, error) {
 func (s *session) appliedFleet(ctx context.Context) (unit.Fleet, error) {
 	if err := s.apply(); err != nil {
 		s.Log.WithError(err).Warn("the configuration is in effect, but could not be written down")
+		s.ahead = true
 	}
 	return s.fleet(ctx)
 }

@@ -20,7 +20,9 @@ type Services interface {
 
 // ensureServices makes the unit's services run as the state in force wants them,
 // and keeps what a person should know of them for the status. They work on what
-// hooks do as well: without them everything takes longer, and nothing fails.
+// hooks do as well: without them everything takes longer, and nothing fails. The
+// agent goes by what is written down: where that is not what is in force, it would
+// undo what hooks do.
 func (s *session) ensureServices(ctx context.Context) {
 	if s.Services == nil || !s.inForce || s.Past.Stopping || ctx.Err() != nil {
 		return
@@ -29,7 +31,7 @@ func (s *session) ensureServices(ctx context.Context) {
 	own, err := s.Services(s.Dir)
 	if err == nil {
 		var mended []string
-		mended, err = own.Ensure(ctx, services.Want{Agent: !off, Policy: true})
+		mended, err = own.Ensure(ctx, services.Want{Agent: !off && (!s.ahead || s.Unwritten == nil), Policy: true})
 		s.serviceNotes = mended
 	}
 	if err != nil {

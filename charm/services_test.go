@@ -113,6 +113,41 @@ func TestAServiceThatIsNotWellIsANote(t *testing.T) {
 	}
 }
 
+// An agent would make the runners be as was written down last, and hooks as they
+// are wanted now.
+func TestTheAgentRestsWhileTheStateCannotBeWritten(t *testing.T) {
+	s := newStage(t)
+	s.services = &residents{}
+	s.hook("config-changed")
+	written, err := filepath.Glob(filepath.Join(s.root, "var/lib/github-runner/*/state.json"))
+	if err != nil || len(written) != 1 {
+		t.Fatalf("written: %v, %v", written, err)
+	}
+	temporary := written[0] + ".tmp"
+	if err := os.Mkdir(temporary, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	wants := func() []services.Want {
+		s.services.wants = nil
+		s.hook("config-changed")
+		return s.services.wants
+	}
+	if diff := cmp.Diff([]services.Want{{Agent: true}}, wants()); diff != "" {
+		t.Errorf("with the written state in force (-want +got):\n%s", diff)
+	}
+	s.config["virtual-machines"] = int64(3)
+	if diff := cmp.Diff([]services.Want{{Agent: false}}, wants()); diff != "" {
+		t.Errorf("with another state in force (-want +got):\n%s", diff)
+	}
+	if err := os.Remove(temporary); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]services.Want{{Agent: true}}, wants()); diff != "" {
+		t.Errorf("once it is written (-want +got):\n%s", diff)
+	}
+	s.expectMachines(3)
+}
+
 func TestTheAgentIsSwitchedOffByAFile(t *testing.T) {
 	s := newStage(t)
 	s.services = &residents{}

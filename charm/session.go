@@ -33,6 +33,9 @@ type session struct {
 	former takeover.Runners
 	// serviceNotes is what a person should know of the unit's services.
 	serviceNotes []string
+	// ahead is set when the state in force could not be written down when it was
+	// put into effect.
+	ahead bool
 	// agentOff is set where the operator switched the agent off.
 	agentOff bool
 }

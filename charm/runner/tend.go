@@ -50,8 +50,10 @@ func (m *Manager) Tend(ctx context.Context, asked Tending) (result Result, again
 	t.retry = m.cfg.Limits.Retry
 	t.application = m.keptApplication(t.application)
 	m.jump(asked)
-	t.reuse(working)
-	err = errors.Join(t.run(working), ctx.Err())
+	looking, stop := t.untilWanted(working)
+	defer stop()
+	t.reuse(looking)
+	err = errors.Join(t.run(working, looking), ctx.Err())
 	result = t.finish()
 	if m.cfg.Journal != nil && (asked.Fresh || t.acted) {
 		m.cfg.Journal.Reconciled(result, time.Since(began))
@@ -134,6 +136,27 @@ type tending struct {
 	idle     int
 }
 
+// untilWanted returns a context for what only looks or prepares: that is called
+// off where it takes its time while somebody waits for the unit.
+func (t *tending) untilWanted(ctx context.Context) (context.Context, context.CancelFunc) {
+	looking, stop := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-t.asked.Yield:
+		case <-looking.Done():
+			return
+		}
+		grace := time.NewTimer(t.cfg.Limits.Grace)
+		defer grace.Stop()
+		select {
+		case <-grace.C:
+			stop()
+		case <-looking.Done():
+		}
+	}()
+	return looking, stop
+}
+
 // reuse takes the last template where it is still good, and otherwise prepares.
 func (t *tending) reuse(ctx context.Context) {
 	if !t.asked.Fresh && t.kept.prepared != (time.Time{}) && reflect.DeepEqual(t.kept.want, t.want) {
@@ -147,11 +170,14 @@ func (t *tending) reuse(ctx context.Context) {
 	}
 }
 
-func (t *tending) run(ctx context.Context) error {
+func (t *tending) run(ctx, looking context.Context) error {
 	var failure error
 	for look := true; ; {
 		if look && !t.yielding && failure == nil {
-			failure = t.round(ctx)
+			failure = t.round(ctx, looking)
+		}
+		if looking.Err() != nil && !t.yielding {
+			t.giveWay(ctx)
 		}
 		if len(t.inFlight) == 0 {
 			break
@@ -170,12 +196,15 @@ func (t *tending) run(ctx context.Context) error {
 }
 
 // round is one look at the world; all that follows from it is begun.
-func (t *tending) round(ctx context.Context) error {
+func (t *tending) round(ctx, looking context.Context) error {
 	began := time.Now()
-	world, err := t.look(ctx, t.want.Scope, t.inFlight)
+	world, err := t.look(looking, t.want.Scope, t.inFlight)
 	t.lookTook = time.Since(began)
 	if err != nil {
 		return err
+	}
+	if looking.Err() != nil {
+		return nil // who did not answer in the end was not asked
 	}
 	var steps []Step
 	t.note(func() {
@@ -190,7 +219,10 @@ func (t *tending) round(ctx context.Context) error {
 		t.first = false
 		steps = plan(t.view, t.want, t.memory, t.cfg.Limits)
 	})
-	steps = t.replaceable(ctx, steps)
+	steps = t.replaceable(looking, steps)
+	if looking.Err() != nil {
+		return nil
+	}
 	t.note(func() {
 		steps = t.affordable(steps)
 		t.announce(steps)

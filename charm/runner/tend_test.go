@@ -159,6 +159,32 @@ func TestTendGivesWay(t *testing.T) {
 	})
 }
 
+// A look or a preparation that takes its time is called off for whoever waits, and
+// what it had not found out by then says nothing.
+func TestTendGivesWayWhileItLooks(t *testing.T) {
+	for _, method := range []string{"List", "Prepare"} {
+		onEachCloud(t, func(f *fleet) {
+			f.tend(5 * time.Minute)
+			f.cloud.AddFault(slowcloud.Fault{Method: method, Hangs: true, Times: 1})
+			yield := make(chan struct{})
+			began := time.Now()
+			time.AfterFunc(3*time.Second, func() { close(yield) })
+			result, _, err := f.manager.Tend(f.Context(), runner.Tending{Want: f.want, Yield: yield, Fresh: true})
+			if took := time.Since(began); took > 8*time.Second {
+				f.Errorf("%s: it gave way %v after it was asked to", method, took-3*time.Second)
+			}
+			if err != nil || result.Stalled || len(f.memory.Setbacks) > 0 {
+				f.Errorf("%s: giving way is a failure: %v, %v", method, err, f.memory.Setbacks)
+			}
+			f.tend(5 * time.Minute)
+			f.expectRunning(3)
+			if made := len(f.cloud.Created()); made != 3 {
+				f.Errorf("%s: %d runners were made for three", method, made)
+			}
+		})
+	}
+}
+
 func TestTendLeavesBusyRunnersAlone(t *testing.T) {
 	onEachCloud(t, func(f *fleet) {
 		f.tend(5 * time.Minute)

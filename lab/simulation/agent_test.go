@@ -156,16 +156,16 @@ func TestAgentIsFrugal(t *testing.T) {
 		"nothing happens": {func(*life) {}, map[string]int{"GitHub": 40, "LXD": 150}},
 		"GitHub is away": {func(l *life) {
 			l.troubleGitHub(github.Fault{Kind: github.FaultDown}, hours*time.Hour)
-		}, map[string]int{"GitHub": 200, "LXD": 400}},
+		}, map[string]int{"GitHub": 200, "LXD": 600}},
 		"GitHub answers 502": {func(l *life) {
 			l.troubleGitHub(github.Fault{Kind: github.FaultStatus, Status: 502}, hours*time.Hour)
-		}, map[string]int{"GitHub": 200, "LXD": 400}},
+		}, map[string]int{"GitHub": 200, "LXD": 600}},
 		"the token is revoked": {func(l *life) {
 			l.troubleGitHub(github.Fault{Kind: github.FaultRevoked}, hours*time.Hour)
-		}, map[string]int{"GitHub": 200, "LXD": 400}},
+		}, map[string]int{"GitHub": 200, "LXD": 600}},
 		"LXD answers 503": {func(l *life) {
 			l.troubleLXD(lxd.Fault{Kind: lxd.CallFails, Status: 503}, hours*time.Hour)
-		}, map[string]int{"GitHub": 200, "LXD": 400}},
+		}, map[string]int{"GitHub": 200, "LXD": 600}},
 		"creates fail": {func(l *life) {
 			l.troubleLXD(lxd.Fault{Kind: lxd.CreateFails}, hours*time.Hour)
 			l.queueJobs(github.JobRequest{Duration: time.Minute, Name: "build"})

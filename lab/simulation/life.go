@@ -188,6 +188,8 @@ func (l *life) calmDown() {
 	l.kill = Kill{}
 	l.faults.Store(0)
 	l.mu.Unlock()
+	l.killAgent(Kill{})
+	l.counts.Store(false)
 	l.rouse()
 }
 
@@ -343,6 +345,9 @@ func (l *life) run(c call) outcome {
 	license()
 	status, message := l.unit.shown()
 	l.report.Statuses = append(l.report.Statuses, Shown{time.Since(l.story.began), status, message})
+	if c.name == "runner-storage-detaching" {
+		l.disturbed() // the next hook starts runners elsewhere
+	}
 	l.checkCall(c, o, before == l.unrest.Load() && l.faults.Load() == 0)
 	if l.report.Hooks%5 == 0 {
 		l.hearAgent()
