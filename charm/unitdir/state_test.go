@@ -274,3 +274,29 @@ func TestStateOfTheFirstReleaseIsRead(t *testing.T) {
 		t.Errorf("written again, it is %+v", again)
 	}
 }
+
+func TestLookAtStateMovesNothing(t *testing.T) {
+	d := open(t)
+	if _, err := d.LookAtState(); err == nil {
+		t.Error("a state that is not there is no error")
+	}
+	must(t, d.WriteState(State{Build: "one"}))
+	before, err := d.StateIdentity()
+	must(t, err)
+	if state, err := d.LookAtState(); err != nil || state.Build != "one" {
+		t.Errorf("LookAtState = %+v, %v", state, err)
+	}
+	must(t, d.WriteState(State{Build: "two"}))
+	after, err := d.StateIdentity()
+	must(t, err)
+	if before == after {
+		t.Error("another state has the same identity")
+	}
+	must(t, os.WriteFile(d.Path(stateFile), []byte("{"), 0o600))
+	if _, err := d.LookAtState(); err == nil {
+		t.Error("a corrupt state is no error")
+	}
+	if _, err := os.Lstat(d.Path(stateFile)); err != nil {
+		t.Errorf("the corrupt state was moved: %v", err)
+	}
+}
