@@ -87,10 +87,8 @@ func (s stage) place(work, bin string) error {
 	if err := os.Mkdir(bin, 0o755); err != nil {
 		return err
 	}
-	for _, program := range []string{"lab", "github-runner"} {
-		if err := os.Symlink(filepath.Join(s.bin, program), filepath.Join(bin, program)); err != nil {
-			return err
-		}
+	if err := os.Symlink(filepath.Join(s.bin, "lab"), filepath.Join(bin, "lab")); err != nil {
+		return err
 	}
 	juju := "#!/bin/sh\nexec lab juju \"$@\"\n"
 	if err := os.WriteFile(filepath.Join(bin, "juju"), []byte(juju), 0o755); err != nil {

@@ -132,17 +132,17 @@ func TestTheAgentRestsWhileTheStateCannotBeWritten(t *testing.T) {
 		s.hook("config-changed")
 		return s.services.wants
 	}
-	if diff := cmp.Diff([]services.Want{{Agent: true}}, wants()); diff != "" {
+	if diff := cmp.Diff([]services.Want{{Agent: true, Policy: true}}, wants()); diff != "" {
 		t.Errorf("with the written state in force (-want +got):\n%s", diff)
 	}
 	s.config["virtual-machines"] = int64(3)
-	if diff := cmp.Diff([]services.Want{{Agent: false}}, wants()); diff != "" {
+	if diff := cmp.Diff([]services.Want{{Policy: true}}, wants()); diff != "" {
 		t.Errorf("with another state in force (-want +got):\n%s", diff)
 	}
 	if err := os.Remove(temporary); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]services.Want{{Agent: true}}, wants()); diff != "" {
+	if diff := cmp.Diff([]services.Want{{Agent: true, Policy: true}}, wants()); diff != "" {
 		t.Errorf("once it is written (-want +got):\n%s", diff)
 	}
 	s.expectMachines(3)
