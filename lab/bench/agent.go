@@ -14,7 +14,7 @@ const (
 	// nothing has happened: every ten minutes.
 	intervals = 24 * 60 / 10
 	// quietTime is how long the agent is watched between two of these.
-	quietTime = 10 * time.Second
+	quietTime = 3 * time.Second
 
 	agentCPUTarget    = 0.5 // per cent of one processor
 	agentMemoryTarget = 40  // MB

@@ -24,7 +24,7 @@ func TestEmulated(t *testing.T) {
 	}
 	programs := build(t)
 	t.Setenv("TMPDIR", t.TempDir())
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	report, err := Run(ctx, Options{
 		Cloud:    lab.CloudEmulated,
@@ -53,12 +53,22 @@ func TestEmulated(t *testing.T) {
 		"containers 3: until all are online at GitHub",
 		"containers 3: until the hook is done",
 		"containers 3: CPU of the hook",
+		"refill 10 jobs emulated: job's end to create call",
+		"refill 10 jobs emulated: 95 of 100 within",
+		"refill 10 jobs emulated: job's end to next online",
+		"refill 10 jobs emulated: 95 of 100 are online within",
 		"reconcile 3 emulated: CPU of the hook",
 		"reconcile 3 emulated: wall time",
 		"reconcile 3 emulated: peak memory",
 		"reconcile 3 emulated: calls of GitHub",
 		"reconcile 3 emulated: of these not 304",
 		"reconcile 3 emulated: calls of LXD",
+		"agent 3 emulated: CPU of one look at everything",
+		"agent 3 emulated: share of a processor over a day",
+		"agent 3 emulated: memory after a day",
+		"agent 3 emulated: peak memory",
+		"agent 3 emulated: calls of GitHub in a day",
+		"agent 3 emulated: of these not 304",
 		"update-status 3 emulated: CPU of the hook",
 		"update-status 3 emulated: peak memory",
 		"update-status 3 emulated: wall time",
