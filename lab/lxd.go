@@ -239,27 +239,30 @@ func removeInstances(ctx context.Context, server lxd.InstanceServer) ([]string, 
 	if err != nil {
 		return nil, err
 	}
-	return removeEach(names, func(name string) error {
+	return removeEach(names, func(name string) error { return removeInstance(ctx, server, name) })
+}
+
+// inMotion are LXD's words for an instance that takes no order just now: it is
+// being started for somebody who was ended meanwhile, or powers itself off.
+var inMotion = []string{"is busy running", "is running", "currently being created"}
+
+// removeInstance stops and deletes an instance. One in motion takes no order until
+// it has come to rest, and may have started when it has.
+func removeInstance(ctx context.Context, server lxd.InstanceServer, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, lxdCallTimeout)
+	defer cancel()
+	for {
 		// A refusal to stop is mostly that it is stopped; else delete says so.
 		operation, err := server.UpdateInstanceState(name, api.InstanceStatePut{Action: "stop", Force: true, Timeout: -1}, "")
 		if err == nil {
 			_ = wait(ctx, operation)
 		}
-		return deleteInstance(ctx, server, name)
-	})
-}
-
-// deleteInstance deletes a stopped instance. One that is powering itself off
-// takes no order until it is off, and there is no operation to wait for.
-func deleteInstance(ctx context.Context, server lxd.InstanceServer, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, lxdCallTimeout)
-	defer cancel()
-	for {
-		operation, err := server.DeleteInstance(name)
+		operation, err = server.DeleteInstance(name)
 		if err == nil {
-			return wait(ctx, operation)
+			err = wait(ctx, operation)
 		}
-		if !strings.Contains(err.Error(), "is busy running") {
+		moves := func(words string) bool { return strings.Contains(err.Error(), words) }
+		if err == nil || !slices.ContainsFunc(inMotion, moves) {
 			return err
 		}
 		select {
