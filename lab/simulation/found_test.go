@@ -37,6 +37,23 @@ func TestFound(t *testing.T) {
 				p.add(4*time.Minute, func(l *life) { l.configure("virtual-machines", int64(2)) }, "2 runners")
 			},
 		},
+		{
+			why: "LXD takes its time to list the instances: who wanted the unit waited for the agent's look",
+			events: func(p *Plan) {
+				p.add(2*time.Minute, func(l *life) {
+					l.troubleLXD(lxd.Fault{Kind: lxd.SlowAnswers, Name: "/1.0/instances*", For: 20 * time.Second}, 6*time.Minute)
+				}, "LXD is slow to tell of instances")
+				p.add(3*time.Minute, func(l *life) { l.queueJobs(github.JobRequest{Duration: 3 * time.Minute, Name: "build"}) }, "a job")
+				p.add(3*time.Minute+2*time.Second, func(l *life) { l.queue(flush) }, "%s", flush)
+			},
+		},
+		{
+			why: "the unit's state can't be written: the agent, which knows the last one, removed the runners that each hook made",
+			events: func(p *Plan) {
+				p.add(2*time.Minute, func(l *life) { l.holdState(15 * time.Minute) }, "the state can't be written")
+				p.add(3*time.Minute, func(l *life) { l.configure("virtual-machines", int64(3)) }, "3 runners")
+			},
+		},
 	} {
 		t.Run(found.why, func(t *testing.T) {
 			t.Parallel()

@@ -3,6 +3,6 @@
 package simulation
 
 const (
-	usualSeeds = 150
+	usualSeeds = 100
 	oneIn      = 1
 )
