@@ -206,7 +206,7 @@ func (a *agent) renew(ctx context.Context, inForce state.CharmState) error {
 	}
 	watching, cancel := context.WithCancel(ctx)
 	a.fleet = &fleet{Fleet: built, basis: basis, cancel: cancel}
-	a.fleet.events = watch(watching, built.Manager, a.Log)
+	a.fleet.events = watch(watching, built.Manager, a.gate.whenWanted(), a.Log)
 	a.fresh = time.Time{}
 	return nil
 }

@@ -8,7 +8,10 @@ import (
 	"os"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/sirupsen/logrus"
 
 	"github-runner/charm/runner"
 	"github-runner/charm/unit"
@@ -277,7 +280,44 @@ func TestGate(t *testing.T) {
 func TestWatchOfASilentCloud(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	if events := watch(ctx, slowcloud.New(slowcloud.Slow()), newStage(t).log); events != nil {
+	if events := watch(ctx, slowcloud.New(slowcloud.Slow()), nil, newStage(t).log); events != nil {
 		t.Error("a cloud without events tells of some")
 	}
+}
+
+// slowWatcher lets the first who watches wait until they give up.
+type slowWatcher struct {
+	calls int
+}
+
+func (w *slowWatcher) Watch(ctx context.Context) (<-chan struct{}, error) {
+	w.calls++
+	if w.calls == 1 {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	events := make(chan struct{})
+	context.AfterFunc(ctx, func() { close(events) })
+	return events, nil
+}
+
+// A hook that comes while LXD does not say that it will tell of events need not
+// wait for it; the events come later.
+func TestWatchGivesWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		wanted := make(chan struct{})
+		time.AfterFunc(3*time.Second, func() { close(wanted) })
+		began := time.Now()
+		cloud := &slowWatcher{}
+		events := watch(ctx, cloud, wanted, logrus.NewEntry(logrus.New()))
+		if late := time.Since(began) - 3*time.Second; late > time.Second {
+			t.Errorf("it gave way %v after it was asked to", late)
+		}
+		<-events
+		if cloud.calls != 2 {
+			t.Errorf("it tried to watch %d times", cloud.calls)
+		}
+	})
 }

@@ -12,6 +12,9 @@ type watcher interface {
 	Watch(ctx context.Context) (<-chan struct{}, error)
 }
 
+// firstPatience is how long a cloud has to answer while somebody waits.
+const firstPatience = time.Second / 2
+
 // The times between tries to watch a cloud that does not let itself be watched.
 const (
 	firstRewatch = time.Second
@@ -20,14 +23,29 @@ const (
 
 // watch tells of changes until ctx ends, however often the cloud hangs up: what
 // may have happened meanwhile is a change, too. It returns nil for a cloud that
-// tells of nothing.
-func watch(ctx context.Context, cloud watcher, log *logrus.Entry) <-chan struct{} {
-	events, err := cloud.Watch(ctx)
+// tells of nothing. A cloud that takes its time is not waited for once wanted is
+// closed, because somebody waits for the unit.
+func watch(ctx context.Context, cloud watcher, wanted <-chan struct{}, log *logrus.Entry) <-chan struct{} {
+	first, cancel := context.WithCancel(ctx)
+	answered := make(chan struct{})
+	go func() {
+		select {
+		case <-answered:
+		case <-wanted:
+			if !pauseUnless(answered, firstPatience) {
+				cancel()
+			}
+		}
+	}()
+	events, err := cloud.Watch(first)
+	close(answered)
 	if err == nil && events == nil {
+		cancel()
 		return nil
 	}
 	changed := make(chan struct{}, 1)
 	go func() {
+		defer cancel()
 		wait := firstRewatch
 		for ctx.Err() == nil {
 			if err == nil {
@@ -48,6 +66,19 @@ func watch(ctx context.Context, cloud watcher, log *logrus.Entry) <-chan struct{
 		}
 	}()
 	return changed
+}
+
+// pauseUnless waits for a time, and reports whether it was cut short because done
+// was closed.
+func pauseUnless(done <-chan struct{}, length time.Duration) bool {
+	timer := time.NewTimer(length)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return true
+	case <-timer.C:
+		return false
+	}
 }
 
 // notify sends without waiting: one pending message says it all.

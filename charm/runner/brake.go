@@ -91,9 +91,10 @@ func (m *Memory) overcome(kinds ...string) {
 }
 
 // refutes reports whether a runner shows that the failures to start are over: one
-// that was there before them shows nothing.
+// that was there before them shows nothing. Its replacement is made at the instant
+// at which one is seen to have failed, and a cloud may tell of whole seconds.
 func (m *Memory) refutes(runner Info) bool {
-	return runner.Proven && runner.Created.After(m.Setbacks[failStart].Last)
+	return runner.Proven && !runner.Created.Before(m.Setbacks[failStart].Last.Truncate(time.Second))
 }
 
 // lastSetback returns the setback that holds creating back the longest, if any.

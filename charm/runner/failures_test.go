@@ -86,6 +86,24 @@ func TestApplicationThatExitsAtOnceBrakesBesideABusyRunner(t *testing.T) {
 	})
 }
 
+// The runner that takes a failed one's place at once, and stays, ends the matter.
+func TestReplacementEndsASetback(t *testing.T) {
+	onEachCloud(t, func(f *fleet) {
+		f.reconcile()
+		if err := f.cloud.Stop(f.expectRunning(3)[0]); err != nil {
+			f.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		f.manager.Reconcile(f.Context(), f.want, true)
+		time.Sleep(5 * time.Minute)
+		f.manager.Reconcile(f.Context(), f.want, true)
+		f.expectRunning(3)
+		if len(f.memory.Setbacks) > 0 {
+			f.Errorf("it is remembered: %v", f.memory.Setbacks)
+		}
+	})
+}
+
 // stopEverything lets each machine without a job power off as soon as it runs.
 func stopEverything(ctx context.Context, cloud *slowcloud.Cloud) {
 	for ctx.Err() == nil {

@@ -357,9 +357,10 @@ func (g *github) names() []string {
 
 // journal keeps what a manager tells of its runners' lives.
 type journal struct {
-	mu     sync.Mutex
-	online []string
-	ended  []string
+	reconciled int
+	mu         sync.Mutex
+	online     []string
+	ended      []string
 }
 
 func (j *journal) Online(name string, _ time.Duration) {
@@ -374,4 +375,4 @@ func (j *journal) Ended(_ context.Context, r runner.Info, _ runner.Remains, _ ti
 	j.ended = append(j.ended, r.Name)
 }
 
-func (j *journal) Reconciled(runner.Result, time.Duration) {}
+func (j *journal) Reconciled(runner.Result, time.Duration) { j.reconciled++ }

@@ -55,7 +55,8 @@ func (m *Manager) Tend(ctx context.Context, asked Tending) (result Result, again
 	t.reuse(looking)
 	err = errors.Join(t.run(working, looking), ctx.Err())
 	result = t.finish()
-	if m.cfg.Journal != nil && (asked.Fresh || t.acted) {
+	unseen := t.yielding && result.View.Now.IsZero()
+	if m.cfg.Journal != nil && !unseen && (asked.Fresh || t.acted) {
 		m.cfg.Journal.Reconciled(result, time.Since(began))
 	}
 	return result, t.again(), err

@@ -166,7 +166,7 @@ func TestTendGivesWayWhileItLooks(t *testing.T) {
 		onEachCloud(t, func(f *fleet) {
 			f.tend(5 * time.Minute)
 			f.cloud.AddFault(slowcloud.Fault{Method: method, Hangs: true, Times: 1})
-			yield := make(chan struct{})
+			yield, told := make(chan struct{}), f.journal.reconciled
 			began := time.Now()
 			time.AfterFunc(3*time.Second, func() { close(yield) })
 			result, _, err := f.manager.Tend(f.Context(), runner.Tending{Want: f.want, Yield: yield, Fresh: true})
@@ -175,6 +175,9 @@ func TestTendGivesWayWhileItLooks(t *testing.T) {
 			}
 			if err != nil || result.Stalled || len(f.memory.Setbacks) > 0 {
 				f.Errorf("%s: giving way is a failure: %v, %v", method, err, f.memory.Setbacks)
+			}
+			if f.journal.reconciled != told {
+				f.Errorf("%s: what was not looked at was told of", method)
 			}
 			f.tend(5 * time.Minute)
 			f.expectRunning(3)

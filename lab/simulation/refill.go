@@ -41,9 +41,27 @@ func (l *life) checkRefill(name string) {
 	l.report.Refills++
 	l.mu.Unlock()
 	count, want := l.made(), l.unit.wanted().Count
+	if l.making() >= parallelCreates {
+		return // the others wait for room
+	}
 	if count+l.endedSince(time.Now().Add(-timing.PowerOff-refillBound)) < want {
 		l.violate("%s after %s ended, %d runners of %d are there or made", refillBound, name, count, want)
 	}
+}
+
+// parallelCreates is how many runners are made at a time at the least.
+const parallelCreates = 4
+
+// making counts the unit's machines that are being made: those that are not on
+// yet.
+func (l *life) making() int {
+	count := 0
+	for _, instance := range l.world.daemon().Possessions().Instances {
+		if owner.Owns(instance.Name) && instance.StatusCode == api.Stopped {
+			count++
+		}
+	}
+	return count
 }
 
 // endedSince counts the runners that ended after a time: their slots may be free
