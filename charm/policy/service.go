@@ -21,8 +21,10 @@ import (
 )
 
 const (
-	// Port is the TCP port of the service on the runners' bridge.
-	Port = 8080
+	// Port is the TCP port of the service on the runners' bridge. It is not the
+	// Python charm's, 8080, which that charm's service has at all addresses until
+	// the last of its runners has ended.
+	Port = 18080
 	// Socket is the service's socket in the unit's folder.
 	Socket = "policy.sock"
 	// AlivePath answers 204 to anyone while the service runs at all.

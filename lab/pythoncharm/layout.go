@@ -15,6 +15,10 @@ import (
 	lxd "github.com/canonical/lxd/client"
 )
 
+// PolicyPort is where the Python charm's policy service listens, at all addresses
+// of the machine.
+const PolicyPort = 8080
+
 // Layout is one unit of the Python charm on one machine.
 type Layout struct {
 	// Unit is such as "github-runner/0".
@@ -87,8 +91,8 @@ Group=www-data
 WorkingDirectory=/home/ubuntu/repo_policy_compliance_service
 Environment="GITHUB_TOKEN=%s"
 Environment="CHARM_TOKEN=0123456789abcdef0123456789abcdef"
-ExecStart=/usr/bin/gunicorn --bind 0.0.0.0:8080 --timeout 60 app:app
-`, l.Token),
+ExecStart=/usr/bin/gunicorn --bind 0.0.0.0:%d --timeout 60 app:app
+`, l.Token, PolicyPort),
 		l.path("/home/ubuntu/repo_policy_compliance_service/app.py"): "app = None\n",
 		l.path("/etc/cron.d/build-runner-image"):                     fmt.Sprintf("4 4,10,16,22 * * * ubuntu /usr/bin/bash %s/scripts/build-lxd-image.sh '' '' '' jammy\n", l.CharmDir),
 		l.path("/home/ubuntu/github-runner-app"):                     "the runner application\n",
