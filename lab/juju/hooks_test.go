@@ -204,7 +204,9 @@ func TestResolvedDuringTheRetryThatSucceeds(t *testing.T) {
 	l := newLab(t)
 	l.pack("a.charm", probe{"hooks/start": "[ -e $OUT/again ] || { touch $OUT/again; exit 1; }\nstatus-set maintenance retrying\nuntil [ -e $OUT/go ]; do sleep 0.02; done\n"})
 	l.juju("deploy", "--no-wait", "./a.charm")
-	l.until(func(s *state) bool { return s.Models["lab"].Applications["probe"].Units[0].Status.Message == "retrying" })
+	l.until(func(s *state) bool {
+		return s.Models["lab"].Applications["probe"].Units[0].Status.Message == "retrying"
+	})
 	l.juju("resolved", "--no-wait", "probe/0")
 	if err := os.WriteFile(filepath.Join(l.charms, "go"), nil, 0o644); err != nil {
 		t.Fatal(err)
