@@ -54,13 +54,6 @@ func (k *kernel) leave(c *claim) {
 	}
 }
 
-// held reports whether somebody has the lock.
-func (k *kernel) held() bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return len(k.claims) > 0
-}
-
 // meeting is where a process meets the unit's others.
 type meeting struct {
 	process *process
