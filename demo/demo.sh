@@ -99,16 +99,19 @@ shown bin/lab github runners
 shown bin/lab github wait --jobs completed --count 3
 shown bin/lab github jobs
 
-chapter "The used ones are replaced: at once by an action…"
-shown bin/lab juju run "$unit" reconcile-runners
-shown bin/lab cloud instances
-
-chapter "…or by the next update-status"
-shown bin/lab github job --duration 1s
-shown bin/lab github wait --jobs completed --count 4
-shown bin/lab juju model-config update-status-hook-interval=10s
+chapter "The used ones are replaced by the unit's agent, while nobody does anything"
 shown bin/lab github wait --idle 3
-shown bin/lab juju model-config update-status-hook-interval=5m
+shown bin/lab cloud instances
+shown bin/lab juju run "$unit" check-runners explain=true
+
+chapter "Drained: idle ones go, busy ones finish, and none comes until resume"
+shown bin/lab github job --name last --duration 5s
+shown bin/lab github wait --busy 1
+shown bin/lab juju run "$unit" drain-runners
+shown bin/lab github wait --jobs completed --count 4
+shown bin/lab github wait --registered 0
+shown bin/lab juju run "$unit" drain-runners resume=true
+shown bin/lab github wait --idle 3
 settle
 shown bin/lab juju status
 
