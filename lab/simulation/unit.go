@@ -235,6 +235,13 @@ func (u *unit) spoil(option string, value any) {
 	u.change(option, value)
 }
 
+// isSpoiled reports whether an option has a bad value.
+func (u *unit) isSpoiled() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.spoiled) > 0
+}
+
 // mend gives the options that were spoiled, and the secret, their good values
 // back.
 func (u *unit) mend() {
