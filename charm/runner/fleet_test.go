@@ -40,6 +40,8 @@ type fleet struct {
 	trouble error
 	// create stands in for the cloud's Create, where it is set.
 	create func(ctx context.Context, template runner.Template, birth runner.Birth) error
+	// remove stands in for the cloud's Delete, where it is set.
+	remove func(name string) error
 }
 
 // cloudOfFleet is the fleet's cloud, with another Create.
@@ -53,6 +55,13 @@ func (c cloudOfFleet) Create(ctx context.Context, template runner.Template, birt
 		return c.fleet.create(ctx, template, birth)
 	}
 	return c.Cloud.Create(ctx, template, birth)
+}
+
+func (c cloudOfFleet) Delete(ctx context.Context, name string) error {
+	if c.fleet.remove != nil {
+		return c.fleet.remove(name)
+	}
+	return c.Cloud.Delete(ctx, name)
 }
 
 // onEachCloud runs a test on the exact, eventful cloud and on the slow,

@@ -51,6 +51,7 @@ type Manager struct {
 	memory Memory
 	saved  Memory
 	kept   kept
+	runs   int
 }
 
 // NewManager returns a manager; it does nothing yet.

@@ -20,6 +20,7 @@ const coalesce = 100 * time.Millisecond
 // reconcile is one run of Reconcile.
 type reconcile struct {
 	*Manager
+	number   int // of the manager's runs, from 1
 	want     Want
 	wait     bool
 	template Template
@@ -29,13 +30,13 @@ type reconcile struct {
 	application func(context.Context) (Application, error)
 	ready       func(context.Context) error
 	born        map[string]bool
-	tried       map[string]time.Time // when what was done to whom in this run
-	retry       time.Duration        // after how long it is done again; 0: never in this run
-	held        bool                 // no more creating in this run
-	wave        int                  // which wave of creates this is
-	setback     map[string]int       // in which wave each kind of failure was counted last
-	blamed      map[string]bool      // runners whose failed start was counted
-	failed      map[string]bool      // failures of creating that have been noted, without names
+	tried       map[string]attempt // what was done to whom in this run
+	retry       time.Duration      // after how long it is done again; 0: never in this run
+	held        bool               // no more creating in this run
+	wave        int                // which wave of creates this is
+	setback     map[string]int     // in which wave each kind of failure was counted last
+	blamed      map[string]bool    // runners whose failed start was counted
+	failed      map[string]bool    // failures of creating that have been noted, without names
 	first       bool
 	result      Result
 	failures    []error
@@ -54,7 +55,8 @@ func (m *Manager) begin(ctx context.Context, want Want, wait bool) *reconcile {
 }
 
 func (m *Manager) newReconcile(want Want, wait bool) *reconcile {
-	r := &reconcile{Manager: m, want: want, wait: wait, born: map[string]bool{}, tried: map[string]time.Time{}, setback: map[string]int{}, blamed: map[string]bool{}, failed: map[string]bool{}, first: true}
+	m.runs++
+	r := &reconcile{Manager: m, number: m.runs, want: want, wait: wait, born: map[string]bool{}, tried: map[string]attempt{}, setback: map[string]int{}, blamed: map[string]bool{}, failed: map[string]bool{}, first: true}
 	r.result.Wanted = want.Count
 	ready := sync1(func(ctx context.Context) (bool, error) {
 		return true, m.cfg.GitHub.Ready(ctx, want.Scope, want.Group)
@@ -208,13 +210,34 @@ func (r *reconcile) affordable(steps []Step) []Step {
 		}
 		this := try(step.Do, step.Runner.Name)
 		last, before := r.tried[this]
-		if before && (r.retry == 0 || time.Since(last) < r.retry) {
+		if before && (r.retry == 0 || time.Since(last.at) < r.retry) {
+			r.stillFails(this, last)
 			continue
 		}
-		r.tried[this] = time.Now()
+		r.tried[this] = attempt{at: time.Now(), run: r.number}
 		kept = append(kept, step)
 	}
 	return kept
+}
+
+// attempt is a step that was begun.
+type attempt struct {
+	at time.Time
+	// err is why it failed, if it did, and run the number of the run that has said
+	// so last.
+	err error
+	run int
+}
+
+// stillFails says once in each run what failed in one before, and is not tried
+// again yet.
+func (r *reconcile) stillFails(this string, last attempt) {
+	if last.err == nil || last.run == r.number {
+		return
+	}
+	last.run = r.number
+	r.tried[this] = last
+	r.failures = append(r.failures, last.err)
 }
 
 func try(do Do, name string) string {

@@ -68,7 +68,12 @@ func (r *reconcile) carryOut(ctx context.Context, step Step) deed {
 	did := deed{step: step, name: name, took: time.Since(began), err: err}
 	did.detail(r.cfg.Log)
 	if err != nil && !errors.Is(err, ErrBusy) && step.Do != DoCreate {
-		r.note(func() { r.failures = append(r.failures, fmt.Errorf("cannot %s %s: %w", step.Do, name, err)) })
+		r.note(func() {
+			failure := fmt.Errorf("cannot %s %s: %w", step.Do, name, err)
+			r.failures = append(r.failures, failure)
+			this := try(step.Do, name)
+			r.tried[this] = attempt{at: r.tried[this].at, err: failure, run: r.number}
+		})
 	}
 	return did
 }

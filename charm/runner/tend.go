@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"errors"
+	"maps"
 	"reflect"
 	"time"
 )
@@ -47,7 +48,7 @@ func (m *Manager) Tend(ctx context.Context, asked Tending) (result Result, again
 		deletes:   make(chan struct{}, m.cfg.Limits.Deletes),
 	}
 	t.events = asked.Events
-	t.retry = m.cfg.Limits.Retry
+	t.retry, t.tried = m.cfg.Limits.Retry, m.triedLately()
 	t.application = m.keptApplication(t.application)
 	m.jump(asked)
 	looking, stop := t.untilWanted(working)
@@ -93,6 +94,18 @@ type kept struct {
 	prepared    time.Time
 	application Application
 	found       time.Time
+	// tried are the last steps, by what they do to whom.
+	tried map[string]attempt
+}
+
+// triedLately is what was tried so lately that it is not tried again: a try that
+// fails is an event of the cloud's as well, and would bring on the next.
+func (m *Manager) triedLately() map[string]attempt {
+	if m.kept.tried == nil {
+		m.kept.tried = map[string]attempt{}
+	}
+	maps.DeleteFunc(m.kept.tried, func(_ string, last attempt) bool { return time.Since(last.at) >= m.cfg.Limits.Retry })
+	return m.kept.tried
 }
 
 // keepApplication is how long a runner application that was found is offered: a

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -257,6 +258,41 @@ func TestTendBrakesAndHeals(t *testing.T) {
 		f.expectRunning(3)
 		if f.trouble != nil {
 			f.Errorf("after it has healed: %v", f.trouble)
+		}
+	})
+}
+
+// A cloud tells of a try that fails as well: each would bring on the next.
+func TestTendDoesNotWakeItself(t *testing.T) {
+	onEachCloud(t, func(f *fleet) {
+		f.tend(5 * time.Minute)
+		events := make(chan struct{}, 1)
+		var tries atomic.Int32
+		f.remove = func(string) error {
+			tries.Add(1)
+			time.AfterFunc(300*time.Millisecond, func() {
+				select {
+				case events <- struct{}{}:
+				default:
+				}
+			})
+			return errors.New("the cloud can't remove it")
+		}
+		f.end(f.expectRunning(3)[0])
+		for began := time.Now(); time.Since(began) < time.Minute; {
+			_, again, err := f.manager.Tend(f.Context(), runner.Tending{Want: f.want, Events: events})
+			if err == nil {
+				f.Error("nothing is said of what can't be removed")
+			}
+			timer := time.NewTimer(again)
+			select {
+			case <-events:
+			case <-timer.C:
+			}
+			timer.Stop()
+		}
+		if n := tries.Load(); n < 2 || n > 8 {
+			f.Errorf("%d tries in a minute", n)
 		}
 	})
 }
