@@ -3,6 +3,7 @@ package simulation
 import (
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -60,9 +61,16 @@ func TestAgentKilledAtEveryEffect(t *testing.T) {
 }
 
 // TestKilledWhileJobsFlow kills the agent, Pebble, LXD, and everything at once as a
-// power cut does, 200 times each at random moments, while jobs come.
+// power cut does, 200 times each at random moments, while jobs come. Of the agent's
+// moments some find it dead already, so that it has more of them.
 func TestKilledWhileJobsFlow(t *testing.T) {
-	const lives, strikes = 8, 25
+	const lives, kills = 8, 25
+	var agentKills atomic.Int64
+	t.Cleanup(func() {
+		if got := agentKills.Load(); got < lives*kills/oneIn {
+			t.Errorf("the agent was killed only %d times", got)
+		}
+	})
 	for name, kill := range map[string]func(*life, *rand.Rand){
 		"agent": func(l *life, random *rand.Rand) {
 			if random.IntN(2) == 0 {
@@ -80,6 +88,10 @@ func TestKilledWhileJobsFlow(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			strikes := kills
+			if name == "agent" {
+				strikes = 3 * kills
+			}
 			for seed := range uint64(lives) {
 				if seed%oneIn != 0 {
 					continue
@@ -102,8 +114,9 @@ func TestKilledWhileJobsFlow(t *testing.T) {
 					}
 					p.sort()
 					report := live(t, p)
-					if name == "agent" && report.AgentKills < strikes/2 {
-						t.Errorf("the agent was killed only %d times", report.AgentKills)
+					if name == "agent" {
+						agentKills.Add(int64(report.AgentKills))
+						t.Logf("the agent was killed %d times", report.AgentKills)
 					}
 				})
 			}
