@@ -267,7 +267,8 @@ func (a *agent) restAfter(result runner.Result, again time.Duration, err error) 
 	if errors.As(err, &limited) {
 		length = max(time.Until(limited.Until), firstBackOff)
 	}
-	return rest{length: length, deaf: true}
+	// Where runners can be removed, what happens to one is no matter of waiting.
+	return rest{length: length, deaf: result.Silent}
 }
 
 // backOff is longer each time that nothing can be done.

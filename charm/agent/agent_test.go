@@ -222,8 +222,9 @@ func TestRestAfter(t *testing.T) {
 		{name: "until the interval", fresh: soon, least: 50 * time.Second, most: time.Minute},
 		{name: "until something is due", fresh: late, again: time.Second, least: time.Second, most: time.Second},
 		{name: "a single failure", fresh: late, again: 10 * time.Second, err: errors.New("no"), least: 10 * time.Second, most: 10 * time.Second},
-		{name: "nothing answers", fresh: late, result: runner.Result{Stalled: true}, err: runner.ErrUnreachable, least: time.Second, most: 3 * time.Second, deaf: true},
-		{name: "rate limit", fresh: late, result: runner.Result{Stalled: true}, err: fmt.Errorf("cannot list: %w", runner.RateLimited{Until: late}), least: 59 * time.Minute, most: time.Hour, deaf: true},
+		{name: "nothing can be made", fresh: late, result: runner.Result{Stalled: true}, err: runner.ErrNotFound, least: time.Second, most: 3 * time.Second},
+		{name: "nothing answers", fresh: late, result: runner.Result{Stalled: true, Silent: true}, err: runner.ErrUnreachable, least: time.Second, most: 3 * time.Second, deaf: true},
+		{name: "rate limit", fresh: late, result: runner.Result{Stalled: true, Silent: true}, err: fmt.Errorf("cannot list: %w", runner.RateLimited{Until: late}), least: 59 * time.Minute, most: time.Hour, deaf: true},
 	} {
 		a := &agent{fresh: test.fresh}
 		got := a.restAfter(test.result, test.again, test.err)

@@ -202,7 +202,8 @@ func (t *tending) run(ctx, looking context.Context) error {
 	if t.yielding {
 		return nil // what was called off is no failure
 	}
-	t.result.Stalled = failure != nil || !t.prepared || t.view.Away[t.want.Scope] != nil
+	t.result.Silent = failure != nil || t.view.Away[t.want.Scope] != nil
+	t.result.Stalled = t.result.Silent || !t.prepared
 	if failure == nil {
 		failure = t.heldBack()
 	}

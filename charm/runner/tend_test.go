@@ -302,8 +302,8 @@ func TestTendSaysThatNothingAnswers(t *testing.T) {
 		f.tend(5 * time.Minute)
 		f.github.setAway(home, runner.ErrUnreachable)
 		f.tend(time.Minute)
-		if !f.last.Stalled || !errors.Is(f.trouble, runner.ErrUnreachable) {
-			f.Errorf("GitHub is away: stalled %v, %v", f.last.Stalled, f.trouble)
+		if !f.last.Stalled || !f.last.Silent || !errors.Is(f.trouble, runner.ErrUnreachable) {
+			f.Errorf("GitHub is away: stalled %v, silent %v, %v", f.last.Stalled, f.last.Silent, f.trouble)
 		}
 		f.github.setAway(home, nil)
 		f.tend(time.Minute)
@@ -311,6 +311,27 @@ func TestTendSaysThatNothingAnswers(t *testing.T) {
 			f.Errorf("GitHub is back: stalled %v, %v", f.last.Stalled, f.trouble)
 		}
 		f.expectRunning(3)
+	})
+}
+
+// Without an image no runner can be made, and one that is dead goes all the same.
+func TestTendRemovesWhereNothingCanBeMade(t *testing.T) {
+	onEachCloud(t, func(f *fleet) {
+		f.tend(5 * time.Minute)
+		names := f.expectRunning(3)
+		f.cloud.AddFault(slowcloud.Fault{Method: "Prepare", Err: fmt.Errorf("no image: %w", runner.ErrNotFound)})
+		f.end(names[0])
+		_, _, err := f.manager.Tend(f.Context(), runner.Tending{Want: f.want, Fresh: true})
+		if !errors.Is(err, runner.ErrNotFound) {
+			f.Errorf("what is said of it: %v", err)
+		}
+		f.tend(time.Minute)
+		if !f.last.Stalled || f.last.Silent {
+			f.Errorf("without an image: stalled %v, silent %v", f.last.Stalled, f.last.Silent)
+		}
+		if there := len(f.cloud.Truth()); there != 2 {
+			f.Errorf("%d machines are there, one of three was dead", there)
+		}
 	})
 }
 
