@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github-runner/charm/secret"
+	"github-runner/lab/skip"
 )
 
 const policyToken = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -33,9 +34,7 @@ type checker struct {
 
 func newChecker(t *testing.T, url string) *checker {
 	t.Helper()
-	if _, err := exec.LookPath("/usr/bin/python3"); err != nil {
-		t.Skip("SKIPPED: python3 is not on this machine")
-	}
+	skip.Without(t, "/usr/bin/python3")
 	machine := Machine{Name: "checked", Policy: &Policy{URL: "http://192.0.2.1:8080", Token: secret.New(policyToken)}}
 	_, files := render(t, machine)
 	c := &checker{t: t, dir: t.TempDir(), url: url, patience: 1}

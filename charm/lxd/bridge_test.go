@@ -9,11 +9,12 @@ import (
 	"time"
 
 	"github-runner/charm/runner"
+	"github-runner/lab/skip"
 )
 
 func TestWatchBridge(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("SKIPPED: making a network interface needs root")
+		skip.Because(t, "making a network interface needs root")
 	}
 	owner := runner.Owner{ModelUUID: "watch-bridge", Unit: "tests/0"}
 	name := Config{Owner: owner}.unitName()

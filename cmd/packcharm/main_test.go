@@ -72,12 +72,13 @@ func TestRunWritesTheSameCharmTwice(t *testing.T) {
 }
 
 // hookTool stands in for all of Juju's hook tools: an empty configuration, no
-// relations, and a record of the statuses set.
+// relations or storage, and a record of the statuses set and of what is logged.
 const hookTool = `#!/bin/sh
 case ${0##*/} in
 config-get) echo '{}' ;;
-relation-ids) echo '[]' ;;
+relation-ids | storage-list) echo '[]' ;;
 status-set) echo "$*" >>"$STATUSES" ;;
+juju-log) echo "$*" >>"$JOURNAL" ;;
 esac
 `
 
@@ -103,23 +104,24 @@ func TestTheCharmsOwnHookRunsFromIt(t *testing.T) {
 	if err := os.Mkdir(tools, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"config-get", "relation-ids", "status-set", "juju-log", "application-version-set"} {
+	for _, name := range []string{"config-get", "relation-ids", "storage-list", "status-set", "juju-log", "application-version-set"} {
 		if err := os.WriteFile(filepath.Join(tools, name), []byte(hookTool), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	statuses := filepath.Join(dir, "statuses")
+	statuses, journal := filepath.Join(dir, "statuses"), filepath.Join(dir, "journal")
 	hook := exec.Command(filepath.Join(unpacked, "hooks/config-changed"))
 	hook.Dir = unpacked
 	hook.Env = []string{
-		"PATH=" + tools + ":/usr/bin:/bin", "STATUSES=" + statuses,
+		"PATH=" + tools + ":/usr/bin:/bin", "STATUSES=" + statuses, "JOURNAL=" + journal,
 		"CHARM_DIR=" + unpacked, "JUJU_CHARM_DIR=" + unpacked,
 		"JUJU_HOOK_NAME=config-changed", "JUJU_DISPATCH_PATH=hooks/config-changed", "JUJU_CONTEXT_ID=github-runner/0-config-changed-1",
 		"JUJU_UNIT_NAME=github-runner/0", "JUJU_MODEL_NAME=test", "JUJU_MODEL_UUID=0c5a6f0e-4f0a-4a5f-8d0e-5e5f0c1d2b3a", "JUJU_VERSION=3.6.28",
 		"LXD_DIR=" + filepath.Join(dir, "no-lxd"), "GITHUB_RUNNER_ROOT=" + filepath.Join(dir, "root"),
 	}
 	if output, err := hook.CombinedOutput(); err != nil {
-		t.Fatalf("hooks/config-changed: %v\n%s", err, output)
+		told, _ := os.ReadFile(journal)
+		t.Fatalf("hooks/config-changed: %v\n%s%s", err, output, told)
 	}
 	content, err := os.ReadFile(statuses)
 	if err != nil {

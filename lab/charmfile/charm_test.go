@@ -91,7 +91,7 @@ type metadata struct {
 func TestHooksAreOnesThatJujuRuns(t *testing.T) {
 	var m metadata
 	readYAML(t, "metadata.yaml", &m)
-	known := []string{"install", "start", "config-changed", "update-status", "upgrade-charm", "stop", "remove", "leader-elected"}
+	known := []string{"install", "start", "config-changed", "update-status", "upgrade-charm", "stop", "remove", "leader-elected", "secret-changed"}
 	relations := slices.Concat(slices.Collect(maps.Keys(m.Peers)), slices.Collect(maps.Keys(m.Provides)), slices.Collect(maps.Keys(m.Requires)))
 	for _, name := range relations {
 		for _, event := range []string{"created", "joined", "changed", "departed", "broken"} {
@@ -107,7 +107,7 @@ func TestHooksAreOnesThatJujuRuns(t *testing.T) {
 			t.Errorf("hooks/%s never runs", hook)
 		}
 	}
-	for _, hook := range []string{"install", "start", "config-changed", "update-status", "upgrade-charm", "stop", "remove", "runner-storage-attached", "runner-storage-detaching"} {
+	for _, hook := range []string{"install", "start", "config-changed", "update-status", "upgrade-charm", "stop", "remove", "secret-changed", "runner-storage-attached", "runner-storage-detaching"} {
 		if !slices.Contains(hooks, hook) {
 			t.Errorf("hooks/%s is missing", hook)
 		}
