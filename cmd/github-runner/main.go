@@ -47,6 +47,9 @@ func roles() map[string]role {
 }
 
 func playRole(ctx context.Context, play role) int {
+	// Where Pebble is killed, nobody reads any more what a service says. It must not
+	// die of that, while jobs wait for its answer.
+	signal.Ignore(syscall.SIGPIPE)
 	if err := play(ctx, os.Args[2:]); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", os.Args[1], err)
 		return 1
