@@ -69,6 +69,16 @@ func TestHooksKeepTheServicesRunning(t *testing.T) {
 	if len(s.services.wants) != 1 {
 		t.Errorf("with a bad configuration %+v are wanted", s.services.wants)
 	}
+	// And the agent of a new build with it: it ends where the state is another's.
+	s.build = "next"
+	s.hook("upgrade-charm")
+	written, err := filepath.Glob(filepath.Join(s.root, "var/lib/github-runner/*/state.json"))
+	if err != nil || len(written) != 1 {
+		t.Fatalf("written: %v, %v", written, err)
+	}
+	if content, err := os.ReadFile(written[0]); err != nil || !strings.Contains(string(content), `"next"`) {
+		t.Errorf("after a refresh with a bad configuration the state is not the new build's: %v", err)
+	}
 }
 
 func TestWithoutAStateThereAreNoServices(t *testing.T) {

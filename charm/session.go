@@ -125,7 +125,12 @@ func (s *session) read(ctx context.Context) error {
 // runners may be registered besides. A bad configuration changes nothing.
 func (s *session) apply() error {
 	if s.problems != nil {
-		if s.moved {
+		// The agent of this build goes on with what is in force.
+		refreshed := s.inForce && s.Past.Build != s.Build
+		if refreshed {
+			s.Past.Build = s.Build
+		}
+		if s.moved || refreshed {
 			return s.Write()
 		}
 		return nil

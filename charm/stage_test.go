@@ -1,6 +1,7 @@
 package charm
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -30,6 +31,7 @@ type stage struct {
 	params   map[string]any
 	storage  string
 	charmDir string
+	build    string
 	former   *former
 	// known is kept as what is known of a former charm; recalled is what the
 	// last fleet was told of it.
@@ -74,7 +76,7 @@ func (s *stage) call(kind juju.Kind, name string) error {
 		Operator: s,
 		Machine:  "amd64",
 		Root:     s.root,
-		Build:    "test",
+		Build:    cmp.Or(s.build, "test"),
 		Assemble: s.assemble,
 		Log:      logrus.NewEntry(log),
 	}

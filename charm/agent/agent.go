@@ -86,7 +86,10 @@ type fleet struct {
 // keep takes turns with those who announce themselves.
 func (a *agent) keep(ctx context.Context) error {
 	for {
-		next, err := a.turn(ctx)
+		// Whoever wants the unit during the turn may have hung up by its end, and what
+		// gave way to it is still to be done.
+		wanted := a.gate.whenWanted()
+		next, err := a.turn(ctx, wanted)
 		switch {
 		case ctx.Err() != nil, errors.Is(err, unitdir.ErrRemoved):
 			return nil
@@ -94,10 +97,11 @@ func (a *agent) keep(ctx context.Context) error {
 			return err
 		case err != nil:
 			a.Log.WithError(err).Warn("the agent can't do its work now")
+			a.board.fail(err)
 			next = rest{length: a.backOff(), deaf: true}
 		}
 		a.board.wait(time.Now().Add(next.length))
-		if !a.wait(ctx, next) {
+		if !a.wait(ctx, next, wanted) {
 			return nil
 		}
 	}
@@ -112,7 +116,7 @@ type rest struct {
 
 // wait blocks until there is a reason for another turn, and reports whether ctx
 // goes on.
-func (a *agent) wait(ctx context.Context, r rest) bool {
+func (a *agent) wait(ctx context.Context, r rest, wanted <-chan struct{}) bool {
 	timer := time.NewTimer(r.length)
 	defer timer.Stop()
 	var events <-chan struct{}
@@ -126,7 +130,7 @@ func (a *agent) wait(ctx context.Context, r rest) bool {
 	case <-events:
 	case <-a.Wake:
 		a.fresh = time.Time{}
-	case <-a.gate.whenWanted():
+	case <-wanted:
 	}
 	// Whoever wants the unit goes first.
 	select {
@@ -139,7 +143,7 @@ func (a *agent) wait(ctx context.Context, r rest) bool {
 
 // turn takes the unit, does what is to be done, and lets it go. It returns for
 // how long the agent may rest.
-func (a *agent) turn(ctx context.Context) (rest, error) {
+func (a *agent) turn(ctx context.Context, wanted <-chan struct{}) (rest, error) {
 	a.board.say("waiting for the unit")
 	hold, err := unit.TakeBetween(ctx, a.Dir, a.Log)
 	if err != nil {
@@ -159,11 +163,11 @@ func (a *agent) turn(ctx context.Context) (rest, error) {
 		a.drop()
 		return rest{length: unused}, nil
 	}
-	if err := a.renew(ctx, inForce); err != nil {
+	if err := a.renew(ctx, inForce, wanted); err != nil {
 		return rest{}, err
 	}
 	a.board.say(atWork)
-	return a.tend(ctx, inForce)
+	return a.tend(ctx, inForce, wanted)
 }
 
 // remember goes on from what the last turn knew, where a state file was lost or
@@ -189,7 +193,7 @@ func (a *agent) idle(inForce state.CharmState, applied bool) string {
 }
 
 // renew builds what the state in force works with, where it is not built yet.
-func (a *agent) renew(ctx context.Context, inForce state.CharmState) error {
+func (a *agent) renew(ctx context.Context, inForce state.CharmState, wanted <-chan struct{}) error {
 	basis, err := basisOf(a.hold.Past)
 	if err != nil {
 		return err
@@ -206,7 +210,7 @@ func (a *agent) renew(ctx context.Context, inForce state.CharmState) error {
 	}
 	watching, cancel := context.WithCancel(ctx)
 	a.fleet = &fleet{Fleet: built, basis: basis, cancel: cancel}
-	a.fleet.events = watch(watching, built.Manager, a.gate.whenWanted(), a.Log)
+	a.fleet.events = watch(watching, built.Manager, wanted, a.Log)
 	a.fresh = time.Time{}
 	return nil
 }
@@ -222,7 +226,7 @@ func (a *agent) drop() {
 }
 
 // tend makes the runners be as wanted.
-func (a *agent) tend(ctx context.Context, inForce state.CharmState) (rest, error) {
+func (a *agent) tend(ctx context.Context, inForce state.CharmState, wanted <-chan struct{}) (rest, error) {
 	memory, err := a.hold.Memory()
 	if err != nil {
 		a.Log.WithError(err).Warn("what was seen of the runners is lost; the runners are not")
@@ -235,10 +239,10 @@ func (a *agent) tend(ctx context.Context, inForce state.CharmState) (rest, error
 	fresh := !now.Before(a.fresh)
 	want := a.hold.Want(inForce)
 	result, again, err := manager.Tend(ctx, runner.Tending{
-		Want: want, Events: a.fleet.events, Yield: a.gate.whenWanted(),
+		Want: want, Events: a.fleet.events, Yield: wanted,
 		Jump: jump, Fresh: fresh, Seen: a.board.runners,
 	})
-	if fresh && !result.Stalled {
+	if fresh && !result.Stalled && !closed(wanted) {
 		a.fresh = now.Add(jitter(inForce.ReconcileInterval))
 	}
 	a.last = a.hold.Past
@@ -284,15 +288,28 @@ func jitter(length time.Duration) time.Duration {
 	return length + time.Duration((rand.Float64()-0.5)/2*float64(length))
 }
 
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
 // jumped is how far the clock was set between two readings of it. A time that was
 // read in this process knows both clocks.
 func jumped(last, now time.Time) time.Duration {
 	if last.IsZero() {
 		return 0
 	}
-	jump := now.Round(0).Sub(last.Round(0)) - now.Sub(last)
-	if jump.Abs() < setClock {
-		return 0
+	return setBy(now.Round(0).Sub(last.Round(0)), now.Sub(last))
+}
+
+// setBy is how far a clock was set that has gone by so much, in so much time.
+func setBy(gone, took time.Duration) time.Duration {
+	if jump := gone - took; jump.Abs() >= setClock {
+		return jump
 	}
-	return jump
+	return 0
 }

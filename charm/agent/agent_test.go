@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -76,6 +77,43 @@ func TestAgentGivesWayToHooks(t *testing.T) {
 	if n := s.github.count(); n != 0 {
 		t.Errorf("%d registrations are left when the agent ends", n)
 	}
+}
+
+// Who wanted the unit and hung up before the agent had given way leaves it what it
+// was at.
+func TestAgentGoesOnAfterAWishThatWasGivenUp(t *testing.T) {
+	s := newStage(t)
+	s.cloud = slowcloud.New(slowcloud.Options{Events: true, Insight: true, CreateTakes: time.Hour, BootDeadline: time.Minute})
+	s.github.cloud = s.cloud
+	s.start()
+	creates := func() (n int) {
+		for _, call := range s.cloud.Calls() {
+			if call.Method == "Create" {
+				n++
+			}
+		}
+		return n
+	}
+	s.until("a create", func() bool { return creates() == 3 })
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := s.ask(ctx, http.MethodPost, unit.YieldPath); err == nil {
+		t.Error("a wish is answered while it lasts")
+	}
+	s.until("creates that begin anew", func() bool { return creates() >= 6 })
+}
+
+func TestAgentSaysWhyItCannotWork(t *testing.T) {
+	s := newStage(t)
+	s.spoilFleets(errors.New("no fleet"))
+	s.start()
+	s.until("a word of it", func() bool {
+		status := s.status()
+		return strings.Contains(status.LastError, "no fleet") && status.Doing == waiting
+	})
+	s.spoilFleets(nil)
+	s.untilRunning(3)
+	s.until("the end of it", func() bool { return s.status().LastError == "" })
 }
 
 func TestAgentOfAnotherBuildEnds(t *testing.T) {
@@ -224,7 +262,7 @@ func TestRestAfter(t *testing.T) {
 		{name: "a single failure", fresh: late, again: 10 * time.Second, err: errors.New("no"), least: 10 * time.Second, most: 10 * time.Second},
 		{name: "nothing can be made", fresh: late, result: runner.Result{Stalled: true}, err: runner.ErrNotFound, least: time.Second, most: 3 * time.Second},
 		{name: "nothing answers", fresh: late, result: runner.Result{Stalled: true, Silent: true}, err: runner.ErrUnreachable, least: time.Second, most: 3 * time.Second, deaf: true},
-		{name: "rate limit", fresh: late, result: runner.Result{Stalled: true, Silent: true}, err: fmt.Errorf("cannot list: %w", runner.RateLimited{Until: late}), least: 59 * time.Minute, most: time.Hour, deaf: true},
+		{name: "rate limit", fresh: late, result: runner.Result{Stalled: true}, err: fmt.Errorf("cannot list: %w", runner.RateLimited{Until: late}), least: 59 * time.Minute, most: time.Hour},
 	} {
 		a := &agent{fresh: test.fresh}
 		got := a.restAfter(test.result, test.again, test.err)
@@ -247,6 +285,19 @@ func TestJumped(t *testing.T) {
 	}
 	if jump := jumped(now, now.Add(time.Hour)); jump != 0 {
 		t.Errorf("an hour passed, and the clock jumped by %v", jump)
+	}
+	for gone, want := range map[time.Duration]time.Duration{
+		10 * time.Minute:                 0,
+		10*time.Minute + 30*time.Second:  0,
+		10*time.Minute - 30*time.Second:  0,
+		10*time.Minute + time.Hour:       time.Hour,
+		10*time.Minute - 10*24*time.Hour: -10 * 24 * time.Hour,
+		10*time.Minute + 61*time.Second:  61 * time.Second,
+		10*time.Minute - 2*time.Minute:   -2 * time.Minute,
+	} {
+		if jump := setBy(gone, 10*time.Minute); jump != want {
+			t.Errorf("a clock that went by %v in ten minutes was set by %v, want %v", gone, jump, want)
+		}
 	}
 }
 

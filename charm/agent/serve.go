@@ -15,9 +15,9 @@ const (
 	// longestWish is how long somebody may want the unit without taking it:
 	// longer than any hook waits for the lock.
 	longestWish = 10 * time.Minute
-	// longestTurn is how long a turn may take before the agent calls itself ill:
-	// every step in it ends before.
-	longestTurn = 15 * time.Minute
+	// longestTurn is how long a turn may take before the agent calls itself ill: it
+	// begins steps for five minutes, and each ends within ten.
+	longestTurn = 20 * time.Minute
 	// farewell is how long answers may take when the agent ends.
 	farewell = time.Second
 )

@@ -37,6 +37,7 @@ type stage struct {
 
 	mu    sync.Mutex
 	built []state.CharmState // fleets that were assembled
+	spoil error              // why none can be
 	ended chan error
 	end   context.CancelFunc
 }
@@ -137,7 +138,11 @@ func (s *stage) wait() error {
 func (s *stage) assemble(wanted state.CharmState, m unit.Materials) (unit.Fleet, error) {
 	s.mu.Lock()
 	s.built = append(s.built, wanted)
+	spoil := s.spoil
 	s.mu.Unlock()
+	if spoil != nil {
+		return unit.Fleet{}, spoil
+	}
 	limits := runner.DefaultLimits(2)
 	limits.Settle, limits.Poll = 0, 10*time.Millisecond
 	return unit.Fleet{
@@ -151,6 +156,13 @@ func (s *stage) assemble(wanted state.CharmState, m unit.Materials) (unit.Fleet,
 		Budget: func() unit.Budget { return unit.Budget{Limit: 5000, Remaining: 4000} },
 		Close:  func() {},
 	}, nil
+}
+
+// spoilFleets makes the next fleets not be built; nil ends that.
+func (s *stage) spoilFleets(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.spoil = err
 }
 
 // running are the names of the machines that run.
@@ -186,13 +198,21 @@ func (s *stage) untilRunning(n int) []string {
 
 // get asks the agent.
 func (s *stage) get(path string) (*http.Response, error) {
+	return s.ask(s.Context(), http.MethodGet, path)
+}
+
+func (s *stage) ask(ctx context.Context, method, path string) (*http.Response, error) {
 	client := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return s.dir.Dial(ctx, unit.AgentSocket)
 		},
 	}}
-	return client.Get("http://agent" + path)
+	request, err := http.NewRequestWithContext(ctx, method, "http://agent"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	return client.Do(request)
 }
 
 func (s *stage) status() Status {

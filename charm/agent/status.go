@@ -147,6 +147,14 @@ func (b *board) runners(result runner.Result) {
 	})
 }
 
+// fail notes why nothing could be done.
+func (b *board) fail(err error) {
+	b.change(func(s *Status) {
+		s.LastError, s.LastErrorAt = err.Error(), time.Now().UTC()
+		s.Doing, s.Since = waiting, s.LastErrorAt
+	})
+}
+
 // done notes how a Tend ended.
 func (b *board) done(result runner.Result, budget unit.Budget, err error, took time.Duration) {
 	if !result.View.Now.IsZero() {

@@ -119,8 +119,10 @@ func (m *Memory) allowance(missing, unproven int, now time.Time) int {
 	switch {
 	case !found:
 		return missing
-	case setback.Until.After(now), unproven > 0:
+	case setback.Until.After(now):
 		return 0
+	case setback.Count > 1 && unproven > 0:
+		return 0 // the probe has not shown anything yet
 	}
 	return min(missing, 1) // a probe
 }

@@ -42,6 +42,8 @@ type fleet struct {
 	create func(ctx context.Context, template runner.Template, birth runner.Birth) error
 	// remove stands in for the cloud's Delete, where it is set.
 	remove func(name string) error
+	// traces are machines that are gone but for their files.
+	traces []string
 }
 
 // cloudOfFleet is the fleet's cloud, with another Create.
@@ -61,7 +63,19 @@ func (c cloudOfFleet) Delete(ctx context.Context, name string) error {
 	if c.fleet.remove != nil {
 		return c.fleet.remove(name)
 	}
+	if at := slices.Index(c.fleet.traces, name); at >= 0 {
+		c.fleet.traces = slices.Delete(c.fleet.traces, at, at+1)
+		return nil
+	}
 	return c.Cloud.Delete(ctx, name)
+}
+
+func (c cloudOfFleet) List(ctx context.Context) ([]runner.Instance, error) {
+	list, err := c.Cloud.List(ctx)
+	for _, name := range c.fleet.traces {
+		list = append(list, runner.Instance{Name: name, Status: runner.StatusTraces})
+	}
+	return list, err
 }
 
 // onEachCloud runs a test on the exact, eventful cloud and on the slow,

@@ -38,6 +38,8 @@ type Limits struct {
 	// runner without a registration, a deletion, and a registration that GitHub
 	// does not let go are warned about.
 	StuckFinishing, StuckDeleting, StuckRegistration time.Duration
+	// Turn is how long Tend begins steps, where each is followed by another.
+	Turn time.Duration
 	// Grace is how long a step may go on when somebody waits for the unit.
 	Grace time.Duration
 	// Retry is after how long what could not be done is tried again, and Blind
@@ -71,6 +73,7 @@ func DefaultLimits(cpus int) Limits {
 		StuckFinishing:    time.Hour,
 		StuckDeleting:     10 * time.Minute,
 		StuckRegistration: 20 * time.Minute,
+		Turn:              5 * time.Minute,
 		Grace:             time.Second / 2,
 		Retry:             10 * time.Second,
 		Blind:             10 * time.Second,

@@ -77,7 +77,8 @@ type Result struct {
 	Held Setback
 	// Stalled: the cloud or GitHub did not answer, or what runners need could
 	// not be made, so that nothing can be created whatever happens to runners.
-	// Silent: it is that they did not answer, so that none can be removed either.
+	// Silent: it is that the cloud did not answer, so that none can be removed
+	// either.
 	Stalled, Silent bool
 }
 

@@ -99,6 +99,15 @@ func (m *Memory) shift(by time.Duration) {
 	}
 }
 
+// restart makes signs of some kinds begin now.
+func (m *Memory) restart(now time.Time, kinds ...sign) {
+	for key := range m.Seen {
+		if kind, _, _ := strings.Cut(key, "/"); slices.Contains(kinds, sign(kind)) {
+			m.Seen[key] = now
+		}
+	}
+}
+
 // rewind mends what lies in the future, after a clock was set back while nobody
 // looked: an age would not run, and a brake not let go, until the clock is there
 // again.

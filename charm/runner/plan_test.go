@@ -97,6 +97,9 @@ func TestPlan(t *testing.T) {
 		{name: "one failed to be created, another one is online", count: 3, runners: []Info{info(1, Idle)},
 			memory: Memory{Setbacks: map[string]Setback{failTransient: {Count: 1, Until: epoch}}},
 			want:   []string{"create"}},
+		{name: "one failed to be created beside one that takes its time", count: 3, runners: []Info{info(1, Starting)},
+			memory: Memory{Setbacks: map[string]Setback{failTransient: {Count: 1, Until: epoch}}},
+			want:   []string{"create"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -36,7 +36,7 @@ type reconcile struct {
 	wave        int                // which wave of creates this is
 	setback     map[string]int     // in which wave each kind of failure was counted last
 	blamed      map[string]bool    // runners whose failed start was counted
-	failed      map[string]bool    // failures of creating that have been noted, without names
+	failed      map[string]bool    // failures that have been noted, without names
 	first       bool
 	result      Result
 	failures    []error
@@ -188,10 +188,10 @@ func (r *reconcile) replaceable(ctx context.Context, steps []Step) []Step {
 	if err == nil {
 		return steps
 	}
-	if !r.held {
+	r.note(func() {
 		r.held = true
-		r.failures = append(r.failures, err)
-	}
+		r.once("", err)
+	})
 	return slices.DeleteFunc(steps, outdated)
 }
 
@@ -287,6 +287,7 @@ func (r *reconcile) pause(ctx context.Context, longest time.Duration) error {
 
 func (r *reconcile) finish() Result {
 	r.result.Warnings = append(r.stuck(), r.warnings()...)
+	r.result.Held = Setback{}
 	if setback, found := r.memory.lastSetback(); found && setback.Until.After(time.Now()) {
 		r.result.Held = setback
 	}

@@ -126,11 +126,20 @@ func (r *reconcile) undo(ctx context.Context, name string, registration Registra
 // creating for this run. Failures that differ in the runner's name alone are one.
 func (r *reconcile) fails(name, kind, reason string, err error) {
 	r.held = true
-	if anonymous := strings.ReplaceAll(err.Error(), name, ""); !r.failed[anonymous] {
+	r.once(name, err)
+	r.setBack(kind, reason, time.Now())
+}
+
+// once notes a failure, with the notes held, unless it was noted already.
+func (r *reconcile) once(name string, err error) {
+	anonymous := err.Error()
+	if name != "" {
+		anonymous = strings.ReplaceAll(anonymous, name, "")
+	}
+	if !r.failed[anonymous] {
 		r.failed[anonymous] = true
 		r.failures = append(r.failures, err)
 	}
-	r.setBack(kind, reason, time.Now())
 }
 
 // setBack remembers a failure. What began side by side and failed together is
@@ -252,7 +261,9 @@ func (m *Manager) discard(ctx context.Context, runner Info) (remains Remains, le
 		return remains, false, err
 	}
 	m.note(func() { m.memory.set(signDeleted, runner.Name, time.Now()) })
-	if runner.Verdict != Traces && m.cfg.Journal != nil {
+	if m.cfg.Journal != nil {
+		// Also of traces: who was called off in the middle has not told of them yet,
+		// and what was told of has left none.
 		came, _ := m.recall(signOnline, runner.Name)
 		m.cfg.Journal.Ended(ctx, runner, remains, came)
 	}

@@ -3,8 +3,8 @@ package runner
 import (
 	"context"
 	"errors"
-	"maps"
 	"reflect"
+	"slices"
 	"time"
 )
 
@@ -30,7 +30,8 @@ type Tending struct {
 // steps run, each event has the world looked at and planned for again, with the
 // runners that a step is being done to left out of it. It returns once no step
 // runs any more, with after how long it should be called again at the latest;
-// zero is no reason to, before an event or the interval.
+// zero is no reason to, before an event or the interval. Where steps follow upon
+// each other without end, it begins no more of them after Limits.Turn.
 //
 // What Prepare answered and the runner application are kept from one Tend to the
 // next.
@@ -40,6 +41,7 @@ func (m *Manager) Tend(ctx context.Context, asked Tending) (result Result, again
 	defer cancel()
 	t := &tending{
 		reconcile: m.newReconcile(asked.Want, true),
+		last:      began.Add(m.cfg.Limits.Turn),
 		asked:     asked,
 		inFlight:  map[string]Info{},
 		done:      make(chan deed),
@@ -59,6 +61,9 @@ func (m *Manager) Tend(ctx context.Context, asked Tending) (result Result, again
 	unseen := t.yielding && result.View.Now.IsZero()
 	if m.cfg.Journal != nil && !unseen && (asked.Fresh || t.acted) {
 		m.cfg.Journal.Reconciled(result, time.Since(began))
+	}
+	if t.over {
+		return result, coalesce, err
 	}
 	return result, t.again(), err
 }
@@ -83,52 +88,10 @@ func (m *Manager) jump(asked Tending) {
 	m.cfg.Log.WithField("by", asked.Jump.Round(time.Second)).Warn("the machine's clock was set: ages of runners do not count for a while")
 	m.note(func() {
 		m.memory.shift(asked.Jump)
+		// A hook may have noted them by the new clock, and what they guard is a job.
+		m.memory.restart(time.Now(), signQuiet, signDeregistered)
 		m.memory.set(signAway, asked.Want.Scope.String(), time.Now())
 	})
-}
-
-// kept is what a manager keeps between two calls of Tend.
-type kept struct {
-	template    Template
-	want        Want
-	prepared    time.Time
-	application Application
-	found       time.Time
-	// tried are the last steps, by what they do to whom.
-	tried map[string]attempt
-}
-
-// triedLately is what was tried so lately that it is not tried again: a try that
-// fails is an event of the cloud's as well, and would bring on the next.
-func (m *Manager) triedLately() map[string]attempt {
-	if m.kept.tried == nil {
-		m.kept.tried = map[string]attempt{}
-	}
-	maps.DeleteFunc(m.kept.tried, func(_ string, last attempt) bool { return time.Since(last.at) >= m.cfg.Limits.Retry })
-	return m.kept.tried
-}
-
-// keepApplication is how long a runner application that was found is offered: a
-// call of GitHub less between a job's end and the next runner.
-const keepApplication = time.Hour
-
-func (m *Manager) keptApplication(find func(context.Context) (Application, error)) func(context.Context) (Application, error) {
-	return func(ctx context.Context) (Application, error) {
-		var known Application
-		m.note(func() {
-			if time.Since(m.kept.found) < keepApplication {
-				known = m.kept.application
-			}
-		})
-		if known != (Application{}) {
-			return known, nil
-		}
-		found, err := find(ctx)
-		if err == nil {
-			m.note(func() { m.kept.application, m.kept.found = found, time.Now() })
-		}
-		return found, err
-	}
 }
 
 // tending is one run of Tend. Its fields are those of the goroutine that plans;
@@ -142,6 +105,13 @@ type tending struct {
 	cancel   context.CancelFunc
 	yielding bool
 	acted    bool
+	// last is when the last steps may be begun, over whether they would have been
+	// since.
+	last time.Time
+	over bool
+	// heldTill is until when a create that failed keeps others from being begun,
+	// though some that began with it still run.
+	heldTill time.Time
 	// creates and deletes hold one element for each step of the kind that runs.
 	creates, deletes chan struct{}
 	// lookTook is how long the last look took, idle how many looks in a row
@@ -187,10 +157,10 @@ func (t *tending) reuse(ctx context.Context) {
 func (t *tending) run(ctx, looking context.Context) error {
 	var failure error
 	for look := true; ; {
-		if look && !t.yielding && failure == nil {
+		if look && !t.yielding && !t.isWanted() && failure == nil {
 			failure = t.round(ctx, looking)
 		}
-		if looking.Err() != nil && !t.yielding {
+		if !t.yielding && (looking.Err() != nil || t.isWanted()) {
 			t.giveWay(ctx)
 		}
 		if len(t.inFlight) == 0 {
@@ -202,8 +172,8 @@ func (t *tending) run(ctx, looking context.Context) error {
 	if t.yielding {
 		return nil // what was called off is no failure
 	}
-	t.result.Silent = failure != nil || t.view.Away[t.want.Scope] != nil
-	t.result.Stalled = t.result.Silent || !t.prepared
+	t.result.Silent = failure != nil
+	t.result.Stalled = t.result.Silent || t.view.Away[t.want.Scope] != nil || !t.prepared
 	if failure == nil {
 		failure = t.heldBack()
 	}
@@ -223,7 +193,7 @@ func (t *tending) round(ctx, looking context.Context) error {
 	}
 	var steps []Step
 	t.note(func() {
-		if t.making == 0 {
+		if t.making == 0 || t.heldLongEnough() {
 			// What failed together is one failure, and it is over.
 			t.held = !t.prepared
 		}
@@ -235,8 +205,11 @@ func (t *tending) round(ctx, looking context.Context) error {
 		steps = plan(t.view, t.want, t.memory, t.cfg.Limits)
 	})
 	steps = t.replaceable(looking, steps)
-	if looking.Err() != nil {
+	if looking.Err() != nil || t.isWanted() {
 		return nil
+	}
+	if t.over = len(steps) > 0 && !time.Now().Before(t.last); t.over {
+		steps = nil
 	}
 	t.note(func() {
 		steps = t.affordable(steps)
@@ -244,6 +217,9 @@ func (t *tending) round(ctx, looking context.Context) error {
 		t.save()
 	})
 	t.idle++
+	if creates := slices.ContainsFunc(steps, func(s Step) bool { return s.Do == DoCreate }); creates && (t.making == 0 || !t.heldTill.IsZero()) {
+		t.newWave()
+	}
 	for _, step := range steps {
 		t.launch(ctx, step)
 	}
@@ -255,28 +231,37 @@ func (t *tending) round(ctx, looking context.Context) error {
 	return nil
 }
 
+// heldLongEnough reports whether creating waits for what began together with a create
+// that has failed, and need not any more.
+func (t *tending) heldLongEnough() bool {
+	return !t.heldTill.IsZero() && !time.Now().Before(t.heldTill)
+}
+
+// newWave forgets what failed in the last one.
+func (t *tending) newWave() {
+	t.heldTill = time.Time{}
+	t.note(func() {
+		t.wave++
+		t.failures, t.failed = nil, map[string]bool{}
+	})
+}
+
 // launch begins a step.
 func (t *tending) launch(ctx context.Context, step Step) {
 	t.idle, t.acted = 0, true
 	room := t.deletes
 	if step.Do == DoCreate {
 		room = t.creates
-		if t.making == 0 {
-			t.note(func() {
-				t.wave++
-				t.failures, t.failed = nil, map[string]bool{}
-			})
-		}
 		t.making++
 	}
 	t.inFlight[step.Runner.Name] = t.underWay(step)
 	go func() {
-		ctx, cancel := context.WithTimeout(ctx, t.cfg.Limits.Reconcile)
-		defer cancel()
 		did := deed{step: step}
 		select {
 		case room <- struct{}{}:
+			ctx, cancel := context.WithTimeout(ctx, t.cfg.Limits.Reconcile)
 			did = t.carryOut(ctx, step)
+			cancel()
 			<-room
 		case <-ctx.Done():
 		}
@@ -301,11 +286,20 @@ func (t *tending) underWay(step Step) Info {
 	return runner
 }
 
-// await blocks until a step has ended, an event has come or somebody waits, and
-// reports whether the world is to be looked at again. What comes together is
-// looked at together: the longer looks lead to nothing, the longer is gathered.
+// await blocks until a step has ended, an event has come, it is time for another
+// look or somebody waits, and reports whether the world is to be looked at again.
+// What comes together is looked at together: the longer looks lead to nothing, the
+// longer is gathered.
 func (t *tending) await(ctx context.Context) (look bool) {
+	var due <-chan time.Time
+	if again := t.again(); again > 0 {
+		timer := time.NewTimer(again)
+		defer timer.Stop()
+		due = timer.C
+	}
 	select {
+	case <-due:
+		return true
 	case did := <-t.done:
 		t.ended(did)
 	case _, ok := <-t.events:
@@ -329,6 +323,16 @@ func (t *tending) await(ctx context.Context) (look bool) {
 			t.giveWay(ctx)
 			return false
 		}
+	}
+}
+
+// isWanted reports whether somebody waits for the unit.
+func (t *tending) isWanted() bool {
+	select {
+	case <-t.asked.Yield:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -366,6 +370,9 @@ func (t *tending) ended(did deed) {
 		t.making--
 		if did.err != nil {
 			t.kept.prepared = time.Time{} // what it rests on may be gone
+			if t.heldTill.IsZero() {
+				t.heldTill = time.Now().Add(t.cfg.Limits.Retry)
+			}
 		}
 	}
 	if did.name != "" {
@@ -387,6 +394,9 @@ func (t *tending) again() time.Duration {
 		}
 	}
 	for _, r := range t.view.Runners {
+		if r.InFlight {
+			continue // its step tells
+		}
 		switch r.Verdict {
 		case Starting:
 			within(poll)

@@ -302,10 +302,23 @@ func TestTendSaysThatNothingAnswers(t *testing.T) {
 		f.tend(5 * time.Minute)
 		f.github.setAway(home, runner.ErrUnreachable)
 		f.tend(time.Minute)
-		if !f.last.Stalled || !f.last.Silent || !errors.Is(f.trouble, runner.ErrUnreachable) {
+		// Machines can be removed all the same.
+		if !f.last.Stalled || f.last.Silent || !errors.Is(f.trouble, runner.ErrUnreachable) {
 			f.Errorf("GitHub is away: stalled %v, silent %v, %v", f.last.Stalled, f.last.Silent, f.trouble)
 		}
+		f.end(f.running()[0])
+		f.tend(time.Minute)
+		if there := len(f.cloud.Truth()); there != 2 {
+			f.Errorf("GitHub is away: %d machines are there, one of three was dead", there)
+		}
+		f.cloud.AddFault(slowcloud.Fault{Method: "List", Err: runner.ErrUnreachable})
+		f.tend(time.Minute)
+		if !f.last.Stalled || !f.last.Silent {
+			f.Errorf("the cloud is away: stalled %v, silent %v", f.last.Stalled, f.last.Silent)
+		}
+		f.cloud.ClearFaults()
 		f.github.setAway(home, nil)
+		f.tend(10 * time.Minute)
 		f.tend(time.Minute)
 		if f.last.Stalled || f.trouble != nil {
 			f.Errorf("GitHub is back: stalled %v, %v", f.last.Stalled, f.trouble)
