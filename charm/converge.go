@@ -77,7 +77,6 @@ func (s *session) reconcile(ctx context.Context) (outcome, error) {
 		look := statusOf(result, err)
 		s.Log.Warnf("%s: %s", look.status, look.message)
 	}
-	s.ensureServices(ctx)
 	return outcome{result, err}, s.showOutcome(ctx, result, err)
 }
 
@@ -108,6 +107,8 @@ func (s *session) showOutcome(ctx context.Context, result runner.Result, err err
 // manage does the work of a reconcile.
 func (s *session) manage(ctx context.Context) (runner.Result, error) {
 	fleet, err := s.appliedFleet(ctx)
+	// Before there are runners: a job asks the policy service as soon as one is online.
+	s.ensureServices(ctx)
 	if err != nil {
 		return runner.Result{}, err
 	}

@@ -22,7 +22,8 @@ type residents struct {
 	mended []string
 	report []services.Health
 	err    error
-	// stop is what a Stop does first.
+	// ensure is what an Ensure does first, stop what a Stop does.
+	ensure  func()
 	stop    func()
 	stopErr error
 	stopped int
@@ -31,6 +32,9 @@ type residents struct {
 func (r *residents) of(*unitdir.Dir) (Services, error) { return r, nil }
 
 func (r *residents) Ensure(_ context.Context, want services.Want) ([]string, error) {
+	if r.ensure != nil {
+		r.ensure()
+	}
 	r.wants = append(r.wants, want)
 	return r.mended, r.err
 }
@@ -52,6 +56,14 @@ func TestHooksKeepTheServicesRunning(t *testing.T) {
 	if len(s.services.wants) > 0 {
 		t.Errorf("before there is a state to work with, %+v are wanted", s.services.wants)
 	}
+	// The first runner may have a job as soon as it is online.
+	s.services.ensure = func() {
+		if made := len(s.cloud.Created()); made > 0 {
+			t.Errorf("%d runners are made before there are services", made)
+		}
+	}
+	s.hook("config-changed")
+	s.services.ensure = nil
 	for _, hook := range []string{"config-changed", "start", "update-status", "upgrade-charm"} {
 		s.services.wants = nil
 		s.hook(hook)

@@ -2,6 +2,7 @@ package cloudinit
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -100,10 +101,18 @@ func TestCheckAsksThePolicyService(t *testing.T) {
 	c := newChecker(t, server.URL+"/base/")
 	odd := `a'b"c$(id)` + "`%&\n"
 	pull := map[string]any{"pull_request": map[string]any{"head": map[string]any{"sha": "abc", "repo": map[string]any{"full_name": "bob/" + odd}}}}
+	review := map[string]any{"pull_request": map[string]any{
+		"head": map[string]any{"sha": "abc", "ref": "feature", "repo": map[string]any{"full_name": "bob/widgets"}},
+		"base": map[string]any{"ref": "main"},
+	}}
+	reviewed := map[string]string{
+		"repository_name": "acme/widgets", "source_repository_name": "bob/widgets", "commit_sha": "abc", "target_branch_name": "main", "source_branch_name": "feature",
+	}
 	whole := map[string]string{"repository_name": "acme/widgets"}
 	for _, test := range []struct {
 		event, workflow, path string
 		payload               any
+		unset                 bool
 		body                  map[string]string
 	}{
 		{event: "push", path: "push"},
@@ -115,6 +124,9 @@ func TestCheckAsksThePolicyService(t *testing.T) {
 		{event: "pull_request", payload: pull, path: "pull_request", body: map[string]string{
 			"repository_name": "acme/widgets", "source_repository_name": "bob/" + odd, "commit_sha": "abc", "target_branch_name": odd, "source_branch_name": "feature",
 		}},
+		// Reviews have no variables of the branches.
+		{event: "pull_request_review", unset: true, payload: review, path: "pull_request", body: reviewed},
+		{event: "pull_request_review_comment", unset: true, payload: review, path: "pull_request", body: reviewed},
 		// A fork that was deleted.
 		{event: "pull_request", payload: map[string]any{"pull_request": map[string]any{"head": map[string]any{"repo": nil}}}, path: "pull_request", body: map[string]string{
 			"repository_name": "acme/widgets", "source_repository_name": "", "commit_sha": "", "target_branch_name": odd, "source_branch_name": "feature",
@@ -122,7 +134,11 @@ func TestCheckAsksThePolicyService(t *testing.T) {
 	} {
 		got = nil
 		c.write("policy-token", policyToken+"\n")
-		said, refused, pass := c.run(test.event, test.payload, "GITHUB_WORKFLOW="+test.workflow, "GITHUB_BASE_REF="+odd, "GITHUB_HEAD_REF=feature")
+		environment := []string{"GITHUB_WORKFLOW=" + test.workflow, "GITHUB_BASE_REF=" + odd, "GITHUB_HEAD_REF=feature"}
+		if test.unset {
+			environment = environment[:1]
+		}
+		said, refused, pass := c.run(test.event, test.payload, environment...)
 		if !pass || refused != "" {
 			t.Errorf("%s does not pass: %s", test.event, said)
 		}
@@ -205,6 +221,33 @@ func TestCheckConnectsPatientlyAndAsksOnce(t *testing.T) {
 	}
 	if count := <-late; count != 1 {
 		t.Errorf("it connects %d times to who hangs up", count)
+	}
+}
+
+// Where nothing can be written or asked, no step of the job runs: GitHub's application
+// starts the script by bash -e.
+func TestPreJobScriptRefusesWhateverFails(t *testing.T) {
+	machine := Machine{Name: "checked", Policy: &Policy{URL: "http://192.0.2.1:8080", Token: secret.New(policyToken)}}
+	_, files := render(t, machine)
+	dir := t.TempDir()
+	for _, name := range []string{"setsid", "pkill"} { // they are for a runner's processes
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	script, temp := filepath.Join(dir, "pre-job.sh"), filepath.Join(dir, "temp")
+	if err := errors.Join(os.WriteFile(script, []byte(files[preJobPath].Content), 0o755), os.Mkdir(temp, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("bash", "-e", script)
+	cmd.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH"), "RUNNER_TEMP=" + temp}
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		t.Errorf("the job may run: %s", out)
+	}
+	info, err := os.Stat(temp)
+	if err != nil || info.Mode().Perm() != 0 {
+		t.Errorf("steps that always run find their folder: %v, %v", info, err)
 	}
 }
 

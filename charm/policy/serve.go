@@ -19,8 +19,9 @@ const (
 	idleTime  = 30 * time.Second
 	maxHeader = 8 << 10
 
-	// stopTime is what answers under way get when the service ends.
-	stopTime = 3 * time.Second
+	// stopTime is what answers under way get when the service ends: a job whose
+	// question is cut off can't ask again. Its Pebble waits for ten seconds.
+	stopTime = 8 * time.Second
 	// sweepInterval is the time between two removals of expired tokens.
 	sweepInterval = time.Hour
 	// maxConns is how many connections one address may have: a runner needs one,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/canonical/pebble/client"
 )
@@ -123,6 +124,7 @@ func (u *Unit) adjust(ctx context.Context, want Want, layer []byte) (mended []st
 // sight is what there is of a service.
 type sight struct {
 	status client.ServiceStatus
+	since  time.Time
 	// down is set when its check failed too often.
 	down bool
 	// outdated is set when a process of it runs that is not current.
@@ -145,11 +147,14 @@ func (u *Unit) look(c *client.Client) (map[string]sight, error) {
 	}
 	seen := map[string]sight{}
 	for _, info := range infos {
-		seen[info.Name] = sight{status: info.Current}
+		seen[info.Name] = sight{status: info.Current, since: info.CurrentSince}
 	}
 	for _, check := range checks {
 		s := seen[check.Name]
-		s.down = check.Status == client.CheckStatusDown
+		// One that has just begun to run has not been asked yet: Pebble itself starts it
+		// again where it does not answer.
+		asked := time.Since(s.since) > longestUnasked(check.Name)
+		s.down = check.Status == client.CheckStatusDown && asked
 		seen[check.Name] = s
 	}
 	for _, p := range running {

@@ -55,6 +55,16 @@ func title(name string) string {
 	return name
 }
 
+// longestUnasked is after how long a service that runs was asked for its health.
+func longestUnasked(name string) time.Duration {
+	for _, s := range all() {
+		if s.name == name {
+			return s.period + checkTimeout
+		}
+	}
+	return 0
+}
+
 const (
 	// killDelay is more than a service takes to end.
 	killDelay = 10 * time.Second

@@ -11,6 +11,7 @@ import (
 	"text/template"
 
 	"github-runner/charm/systemd"
+	"github-runner/charm/unitdir"
 )
 
 // systemdFolder is where an administrator's units are.
@@ -74,7 +75,7 @@ func (s system) start(ctx context.Context) error {
 		return err
 	}
 	if have, err := os.ReadFile(s.path()); err != nil || !bytes.Equal(have, text) {
-		if err := replaceFile(s.path(), text); err != nil {
+		if err := unitdir.ReplaceFile(s.path(), text, 0o644); err != nil {
 			return err
 		}
 	}
@@ -93,6 +94,10 @@ func (s system) stop(ctx context.Context) error {
 func (system) tidy() error { return nil }
 
 func (s system) forget(ctx context.Context) error {
+	// Of a hook that was killed.
+	if err := ignoreMissing(os.Remove(s.path() + ".tmp")); err != nil {
+		return fmt.Errorf("cannot remove what is left of the systemd unit: %w", err)
+	}
 	if _, err := os.Lstat(s.path()); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -103,17 +108,4 @@ func (s system) forget(ctx context.Context) error {
 		return fmt.Errorf("cannot remove the systemd unit: %w", err)
 	}
 	return systemd.Control(ctx, "daemon-reload")
-}
-
-// replaceFile writes a file that everybody may read, as a whole or not at all.
-func replaceFile(path string, data []byte) error {
-	temporary := path + ".tmp"
-	err := os.WriteFile(temporary, data, 0o644)
-	if err == nil {
-		err = os.Rename(temporary, path)
-	}
-	if err != nil {
-		return errors.Join(err, ignoreMissing(os.Remove(temporary)))
-	}
-	return nil
 }

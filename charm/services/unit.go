@@ -133,13 +133,8 @@ func (u *Unit) writeLayer(data []byte) error {
 	if have, err := os.ReadFile(path); err == nil && string(have) == string(data) {
 		return nil
 	}
-	temporary := filepath.Join(u.home(), "layer.tmp")
-	err := os.WriteFile(temporary, data, 0o600)
-	if err == nil {
-		err = os.Rename(temporary, path)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("cannot write Pebble's layer: %w", err), ignoreMissing(os.Remove(temporary)))
+	if err := unitdir.ReplaceFile(path, data, 0o600); err != nil {
+		return fmt.Errorf("cannot write Pebble's layer: %w", err)
 	}
 	return nil
 }

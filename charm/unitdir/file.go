@@ -36,6 +36,12 @@ func readFile(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(file, maxFile))
 }
 
+// ReplaceFile replaces a file that a unit has elsewhere, in one step and for good, as
+// those in its folder are. Who dies meanwhile may leave the path with ".tmp" behind.
+func ReplaceFile(path string, data []byte, mode os.FileMode) error {
+	return writeFile(path, data, mode)
+}
+
 // writeFile replaces a file in one step: whoever dies meanwhile, and whether or
 // not the machine loses its power, the file is the old or the new one. The
 // temporary file has one fixed name, so that those who died leave no more than

@@ -34,7 +34,7 @@ func servePolicy(ctx context.Context, args []string) error {
 		return err
 	}
 	log := logrus.NewEntry(logrus.New()) // Pebble keeps what it writes
-	applied := &appliedGitHub{dir: dir}
+	applied := &appliedGitHub{dir: dir, log: log}
 	defer applied.close()
 	owner, err := applied.owner()
 	if err != nil {
@@ -59,6 +59,7 @@ func servePolicy(ctx context.Context, args []string) error {
 // A state that was written anew makes another client.
 type appliedGitHub struct {
 	dir *unitdir.Dir
+	log *logrus.Entry
 
 	mu sync.Mutex
 	// read is the state that was read last, basis what the rest was made from: the
@@ -81,15 +82,17 @@ func (a *appliedGitHub) github() (policy.GitHub, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now, err := a.dir.StateIdentity()
-	if err != nil {
-		return nil, err
-	}
-	if a.found != nil && now == a.read {
+	if err == nil && a.found != nil && now == a.read {
 		return a.found, nil
 	}
-	past, applied, err := a.decode()
-	if err != nil {
-		return nil, err
+	past, applied, decodeErr := a.decode()
+	if err := errors.Join(err, decodeErr); err != nil {
+		if a.found == nil {
+			return nil, err
+		}
+		// What was in force still is: jobs need not wait until the file is mended.
+		a.log.WithError(err).Warn("the unit's state can't be read: its last one holds")
+		return a.found, nil
 	}
 	basis, err := json.Marshal([]any{past.Applied, past.FormerScopes})
 	if err != nil {

@@ -1,6 +1,7 @@
 package lxd
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -61,6 +62,7 @@ type event struct {
 
 type side struct {
 	SHA  string `json:"sha"`
+	Ref  string `json:"ref"`
 	Repo struct {
 		FullName string `json:"full_name"`
 	} `json:"repo"`
@@ -155,9 +157,9 @@ func question(job runnerapp.Job, of event) (path string, body map[string]string)
 	switch {
 	case job.Workflow == alwaysFails:
 		return "/always-fail/check-run", body
-	case job.Event == "pull_request":
+	case slices.Contains([]string{"pull_request", "pull_request_review", "pull_request_review_comment"}, job.Event):
 		body["source_repository_name"], body["commit_sha"] = of.Pull.Head.Repo.FullName, of.Pull.Head.SHA
-		body["target_branch_name"], body["source_branch_name"] = job.BaseRef, job.HeadRef
+		body["target_branch_name"], body["source_branch_name"] = cmp.Or(job.BaseRef, of.Pull.Base.Ref), cmp.Or(job.HeadRef, of.Pull.Head.Ref)
 		return "/pull_request/check-run", body
 	case slices.Contains([]string{"workflow_dispatch", "push", "schedule"}, job.Event):
 		return "/" + job.Event + "/check-run", body
