@@ -52,9 +52,8 @@ type Limits struct {
 // DefaultLimits returns the limits that hold in production, for a machine with
 // the given number of CPUs.
 //
-// With four creates at a time on two CPUs, eight containers took 1.4 times as
-// long as by a plain loop that creates all of them at once, with eight 1.1 times;
-// see docs/performance.md.
+// Two CPUs create eight containers side by side: each waits now and then, and with
+// fewer at a time nobody uses the processors meanwhile (docs/performance.md).
 func DefaultLimits(cpus int) Limits {
 	return Limits{
 		Creates:           max(8, cpus),
