@@ -27,6 +27,10 @@ import (
 //     yet, as it does for most of a second when it starts or writes the network
 //     anew; and on connections that were open before, which an ACL lets go on
 //
+// And it translates the runners' addresses, as LXD does: when LXD starts, it removes
+// its rule for that and makes it again a moment later. Jobs would lose the connections
+// that are open, and not hear of it.
+//
 // It replaces itself in one transaction: there is never a moment without it.
 const guardTable = `table inet %[1]s
 delete table inet %[1]s
@@ -46,11 +50,15 @@ table inet %[1]s {
 		oifname "ghr-*" reject
 %[4]s		ip daddr { %[5]s } reject
 	}
+	chain addresses {
+		type nat hook postrouting priority srcnat; policy accept;
+		ip saddr %[6]s ip daddr != %[6]s masquerade
+	}
 }
 `
 
 // guardRules are the commands that make the table anew.
-func (c Config) guardRules(gateway netip.Addr, b borders) string {
+func (c Config) guardRules(gateway netip.Prefix, b borders) string {
 	ports := "53"
 	if c.Policy.isOn() {
 		ports += fmt.Sprintf(", %d", c.Policy.Port)
@@ -59,12 +67,12 @@ func (c Config) guardRules(gateway netip.Addr, b borders) string {
 	for _, at := range b.open {
 		fmt.Fprintf(&open, "\t\tip daddr %s tcp dport %d accept\n", at.Addr(), at.Port())
 	}
-	return fmt.Sprintf(guardTable, c.unitName(), gateway, ports, &open, join(b.closed, ", "))
+	return fmt.Sprintf(guardTable, c.unitName(), gateway.Addr(), ports, &open, join(b.closed, ", "), gateway.Masked())
 }
 
 // ensureGuard puts the table in force. A bridge that this machine does not have,
 // such as that of an emulated LXD, needs none.
-func (c *Cloud) ensureGuard(ctx context.Context, gateway netip.Addr, b borders) error {
+func (c *Cloud) ensureGuard(ctx context.Context, gateway netip.Prefix, b borders) error {
 	if _, err := net.InterfaceByName(c.config.unitName()); err != nil {
 		return nil
 	}

@@ -122,7 +122,7 @@ func (c *Cloud) ensureIsolation(server server, create bool) (gateway netip.Prefi
 			return gateway, nil, err
 		}
 	}
-	if err := c.ensureGuard(server.ctx, gateway.Addr(), b); err != nil {
+	if err := c.ensureGuard(server.ctx, gateway, b); err != nil {
 		return gateway, nil, err
 	}
 	if network != nil {
