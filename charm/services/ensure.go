@@ -151,10 +151,7 @@ func (u *Unit) look(c *client.Client) (map[string]sight, error) {
 	}
 	for _, check := range checks {
 		s := seen[check.Name]
-		// One that has just begun to run has not been asked yet: Pebble itself starts it
-		// again where it does not answer.
-		asked := time.Since(s.since) > longestUnasked(check.Name)
-		s.down = check.Status == client.CheckStatusDown && asked
+		s.down = check.Status == client.CheckStatusDown && wasAsked(check.Name, time.Since(s.since))
 		seen[check.Name] = s
 	}
 	for _, p := range running {

@@ -2,6 +2,7 @@ package services
 
 import (
 	"testing"
+	"time"
 
 	"github.com/canonical/pebble/client"
 	"github.com/google/go-cmp/cmp"
@@ -41,6 +42,25 @@ func TestPlan(t *testing.T) {
 				t.Errorf("plan (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// A service that Pebble has just started again is not started once more.
+func TestWasAsked(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		ran  time.Duration
+		want bool
+	}{
+		{Policy, 0, false},
+		{Policy, 15 * time.Second, false},
+		{Policy, 17 * time.Second, true},
+		{Agent, 35 * time.Second, false},
+		{Agent, 37 * time.Second, true},
+	} {
+		if got := wasAsked(test.name, test.ran); got != test.want {
+			t.Errorf("after %v the %s was asked: %v", test.ran, test.name, got)
+		}
 	}
 }
 

@@ -63,10 +63,12 @@ func TestSystemdKeepsTheDaemon(t *testing.T) {
 	if again := s.await(Agent, agent.pid); !again.current {
 		t.Errorf("after a refresh %+v runs", again)
 	}
+	const name = "github-runner-github-runner-0-ab12.service"
+	// A hook was killed as it wrote the systemd unit.
+	must(t, os.WriteFile(filepath.Join(folder, name+".tmp"), nil, 0o644))
 	must(t, s.Stop(t.Context()))
 	must(t, s.Stop(t.Context()))
 
-	const name = "github-runner-github-runner-0-ab12.service"
 	calls, err := os.ReadFile(filepath.Join(folder, "calls"))
 	must(t, err)
 	want := []string{
@@ -78,8 +80,10 @@ func TestSystemdKeepsTheDaemon(t *testing.T) {
 	if got := strings.TrimSpace(string(calls)); got != strings.Join(want, "\n") {
 		t.Errorf("systemctl was called with\n%s\nwant\n%s", got, strings.Join(want, "\n"))
 	}
-	if _, err := os.Lstat(filepath.Join(folder, name)); !os.IsNotExist(err) {
-		t.Errorf("the systemd unit is left: %v", err)
+	for _, left := range []string{name, name + ".tmp"} {
+		if _, err := os.Lstat(filepath.Join(folder, left)); !os.IsNotExist(err) {
+			t.Errorf("%s is left: %v", left, err)
+		}
 	}
 }
 
