@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"sync"
 	"time"
 
 	"github-runner/charm/unitdir"
@@ -17,30 +18,70 @@ const AgentSocket = "agent.sock"
 // closed. The kernel closes it for one that dies.
 const YieldPath = "/yield"
 
-// announceDeadline bounds what an agent that hangs can cost a hook.
-const announceDeadline = time.Second
+const (
+	// announceDeadline bounds what an agent that hangs can cost a hook.
+	announceDeadline = time.Second
+	// announcePause is the time between two attempts to reach an agent.
+	announcePause = 200 * time.Millisecond
+)
 
-// announce asks the agent, if one is there, to give way until done is called.
+// announce asks the agent to give way until done is called: the one that is there,
+// and one that begins to run meanwhile, as both do when a machine has started.
 func announce(ctx context.Context, dir *unitdir.Dir) (done func()) {
-	ctx, cancel := context.WithTimeout(ctx, announceDeadline)
-	defer cancel()
-	conn, err := dir.Dial(ctx, AgentSocket)
-	if err != nil {
-		return func() {} // nobody is there who could have the unit for long
+	ctx, cancel := context.WithCancel(ctx)
+	conn := ask(ctx, dir) // before the lock is waited for
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		for ctx.Err() == nil {
+			if conn != nil {
+				hangOn(ctx, conn)
+			}
+			pause := time.NewTimer(announcePause)
+			select {
+			case <-pause.C:
+				conn = ask(ctx, dir)
+			case <-ctx.Done():
+				pause.Stop()
+				conn = nil
+			}
+		}
+		if conn != nil {
+			conn.Close()
+		}
+	})
+	return func() {
+		cancel()
+		asking.Wait()
 	}
-	if err := ask(conn); err != nil {
-		conn.Close()
-		return func() {}
-	}
-	return func() { conn.Close() }
 }
 
-// ask sends the request. Its answer is of no interest: the lock tells when the
-// agent has given way.
-func ask(conn net.Conn) error {
-	if err := conn.SetDeadline(time.Now().Add(announceDeadline)); err != nil {
-		return err
+// ask connects to the agent and sends the request; nil where no agent takes it. Its
+// answer is of no interest: the lock tells when the agent has given way.
+func ask(ctx context.Context, dir *unitdir.Dir) net.Conn {
+	dialing, cancel := context.WithTimeout(ctx, announceDeadline)
+	defer cancel()
+	conn, err := dir.Dial(dialing, AgentSocket)
+	if err != nil {
+		return nil
 	}
-	_, err := io.WriteString(conn, "POST "+YieldPath+" HTTP/1.1\r\nHost: agent\r\nContent-Length: 0\r\n\r\n")
-	return err
+	err = conn.SetDeadline(time.Now().Add(announceDeadline))
+	if err == nil {
+		_, err = io.WriteString(conn, "POST "+YieldPath+" HTTP/1.1\r\nHost: agent\r\nContent-Length: 0\r\n\r\n")
+	}
+	if err == nil {
+		err = conn.SetDeadline(time.Time{})
+	}
+	if err != nil {
+		conn.Close()
+		return nil
+	}
+	return conn
+}
+
+// hangOn returns once ctx ends or the agent has hung up, and closes the connection.
+func hangOn(ctx context.Context, conn net.Conn) {
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	defer conn.Close()
+	_, _ = io.Copy(io.Discard, conn)
 }
