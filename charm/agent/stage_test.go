@@ -186,7 +186,9 @@ func (s *stage) until(what string, holds func() bool) {
 			status, _ := json.Marshal(s.status())
 			s.Fatalf("%s never came about; the agent says %s", what, status)
 		}
-		time.Sleep(5 * time.Millisecond) // what is waited for tells nobody
+		// What is waited for is in a cloud, a GitHub and another goroutine, and tells
+		// nobody; real sockets keep the agent out of a bubble of fake time.
+		time.Sleep(5 * time.Millisecond)
 	}
 }
 

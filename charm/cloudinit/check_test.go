@@ -194,6 +194,8 @@ func TestCheckConnectsPatientlyAndAsksOnce(t *testing.T) {
 
 	late := make(chan int, 1)
 	go func() {
+		// The check, another process, has to find nobody at first. Where it starts later
+		// than this it finds the listener at once, and the test passes as well.
 		time.Sleep(500 * time.Millisecond)
 		listener, err := net.Listen("tcp4", address)
 		if err != nil {

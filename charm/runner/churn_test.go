@@ -20,10 +20,10 @@ func TestTendEndsWhileJobsEndAllTheTime(t *testing.T) {
 		f := newFleet(t, slowcloud.Fast())
 		f.want.Count = 10
 		f.tend(time.Minute)
-		f.create = func(ctx context.Context, template runner.Template, birth runner.Birth) error {
+		f.beforeCreates(func(ctx context.Context, _ int) error {
 			pause(ctx, 10*time.Second)
-			return f.cloud.Create(ctx, template, birth)
-		}
+			return nil
+		})
 		ended := make(chan struct{})
 		var jobs sync.WaitGroup
 		jobs.Go(func() {
@@ -62,30 +62,25 @@ func TestTendMakesMoreBesideACreateThatHangs(t *testing.T) {
 		f := newFleet(t, slowcloud.Fast())
 		f.tend(time.Minute)
 		names := f.expectRunning(3)
-		var mu sync.Mutex
-		var begun []time.Time
-		f.create = func(ctx context.Context, template runner.Template, birth runner.Birth) error {
-			mu.Lock()
-			begun = append(begun, time.Now())
-			nth := len(begun)
-			mu.Unlock()
+		begun := f.beforeCreates(func(ctx context.Context, nth int) error {
 			switch nth {
 			case 1:
 				pause(ctx, 4*time.Minute)
 			case 2:
 				return errors.New("a moment's trouble")
 			}
-			return f.cloud.Create(ctx, template, birth)
-		}
+			return nil
+		})
 		for _, name := range names[:2] {
 			f.end(name)
 		}
 		began := time.Now()
 		f.tend(5 * time.Minute)
-		if len(begun) < 3 {
-			t.Fatalf("%d creates were begun", len(begun))
+		tries := begun()
+		if len(tries) < 3 {
+			t.Fatalf("%d creates were begun", len(tries))
 		}
-		if waited := begun[2].Sub(began); waited > 15*time.Second {
+		if waited := tries[2].Sub(began); waited > 15*time.Second {
 			t.Errorf("after a failure the next create was begun after %v", waited)
 		}
 		f.expectRunning(3)
@@ -104,16 +99,12 @@ func TestTendKeepsTimeWhileAStepRuns(t *testing.T) {
 			time.Sleep(110 * time.Second)
 			return f.cloud.Delete(t.Context(), name)
 		}
-		var begun []time.Time
-		f.create = func(ctx context.Context, template runner.Template, birth runner.Birth) error {
-			begun = append(begun, time.Now())
-			return f.cloud.Create(ctx, template, birth)
-		}
+		begun := f.beforeCreates(func(context.Context, int) error { return nil })
 		f.end(names[0])
 		began := time.Now()
 		f.tend(3 * time.Minute)
-		if len(begun) != 1 || begun[0].Sub(began) > 12*time.Second {
-			t.Errorf("a setback lasted 10 s, creates were begun %v after %v", begun, began)
+		if tries := begun(); len(tries) != 1 || tries[0].Sub(began) > 12*time.Second {
+			t.Errorf("a setback lasted 10 s, creates were begun %v after %v", tries, began)
 		}
 	})
 }

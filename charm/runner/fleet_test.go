@@ -101,6 +101,28 @@ func newFleet(t *testing.T, options slowcloud.Options) *fleet {
 	return f
 }
 
+// beforeCreates has something done before each create, told which one it is, from 1;
+// where that fails, so does the create. It returns what tells when each one began.
+func (f *fleet) beforeCreates(do func(ctx context.Context, nth int) error) (begun func() []time.Time) {
+	var mu sync.Mutex
+	var times []time.Time
+	f.create = func(ctx context.Context, template runner.Template, birth runner.Birth) error {
+		mu.Lock()
+		times = append(times, time.Now())
+		nth := len(times)
+		mu.Unlock()
+		if err := do(ctx, nth); err != nil {
+			return err
+		}
+		return f.cloud.Create(ctx, template, birth)
+	}
+	return func() []time.Time {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(times)
+	}
+}
+
 // restart makes a new manager that knows only what the last one saved.
 func (f *fleet) restart() {
 	log := logrus.New()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -91,21 +90,16 @@ func TestTendPlansWhileStepsRun(t *testing.T) {
 		f := newFleet(t, slowcloud.Fast())
 		f.tend(time.Minute)
 		names := f.expectRunning(3)
-		var mu sync.Mutex
-		var created []time.Time
-		f.create = func(ctx context.Context, template runner.Template, birth runner.Birth) error {
-			mu.Lock()
-			created = append(created, time.Now())
-			mu.Unlock()
+		begun := f.beforeCreates(func(ctx context.Context, _ int) error {
 			pause(ctx, 30*time.Second)
-			return f.cloud.Create(ctx, template, birth)
-		}
+			return nil
+		})
 		began := time.Now()
 		time.AfterFunc(10*time.Second, func() { f.end(names[0]) })
 		time.AfterFunc(20*time.Second, func() { f.end(names[1]) })
 		f.tend(2 * time.Minute)
 		var after []time.Duration
-		for _, at := range created {
+		for _, at := range begun() {
 			after = append(after, at.Sub(began))
 		}
 		slices.Sort(after)
@@ -319,7 +313,6 @@ func TestTendSaysThatNothingAnswers(t *testing.T) {
 		f.cloud.ClearFaults()
 		f.github.setAway(home, nil)
 		f.tend(10 * time.Minute)
-		f.tend(time.Minute)
 		if f.last.Stalled || f.trouble != nil {
 			f.Errorf("GitHub is back: stalled %v, %v", f.last.Stalled, f.trouble)
 		}

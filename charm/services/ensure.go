@@ -124,7 +124,6 @@ func (u *Unit) adjust(ctx context.Context, want Want, layer []byte) (mended []st
 // sight is what there is of a service.
 type sight struct {
 	status client.ServiceStatus
-	since  time.Time
 	// down is set when its check failed too often.
 	down bool
 	// outdated is set when a process of it runs that is not current.
@@ -146,12 +145,14 @@ func (u *Unit) look(c *client.Client) (map[string]sight, error) {
 		return nil, err
 	}
 	seen := map[string]sight{}
+	since := map[string]time.Time{}
 	for _, info := range infos {
-		seen[info.Name] = sight{status: info.Current, since: info.CurrentSince}
+		seen[info.Name] = sight{status: info.Current}
+		since[info.Name] = info.CurrentSince
 	}
 	for _, check := range checks {
 		s := seen[check.Name]
-		s.down = check.Status == client.CheckStatusDown && wasAsked(check.Name, time.Since(s.since))
+		s.down = check.Status == client.CheckStatusDown && wasAsked(check.Name, time.Since(since[check.Name]))
 		seen[check.Name] = s
 	}
 	for _, p := range running {

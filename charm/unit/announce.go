@@ -32,21 +32,16 @@ func announce(ctx context.Context, dir *unitdir.Dir) (done func()) {
 	conn := ask(ctx, dir) // before the lock is waited for
 	var asking sync.WaitGroup
 	asking.Go(func() {
-		for ctx.Err() == nil {
+		for {
 			if conn != nil {
 				hangOn(ctx, conn)
 			}
-			pause := time.NewTimer(announcePause)
 			select {
-			case <-pause.C:
+			case <-time.After(announcePause):
 				conn = ask(ctx, dir)
 			case <-ctx.Done():
-				pause.Stop()
-				conn = nil
+				return
 			}
-		}
-		if conn != nil {
-			conn.Close()
 		}
 	})
 	return func() {
