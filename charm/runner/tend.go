@@ -413,12 +413,14 @@ func (t *tending) again() time.Duration {
 	if len(t.view.Orphans) > 0 {
 		within(limits.ListLag)
 	}
-	if setback, found := t.memory.lastSetback(); found && t.view.counted() < t.want.Count {
-		within(time.Until(setback.Until))
-	}
-	if len(t.failures) > 0 {
-		within(limits.Retry)
-	}
+	t.note(func() { // steps may run
+		if setback, found := t.memory.lastSetback(); found && t.view.counted() < t.want.Count {
+			within(time.Until(setback.Until))
+		}
+		if len(t.failures) > 0 {
+			within(limits.Retry)
+		}
+	})
 	return soonest
 }
 
