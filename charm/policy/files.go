@@ -8,25 +8,16 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github-runner/charm/unitdir"
 )
 
-// writeNew replaces a file in one step: whoever reads it meanwhile, or after a
-// power cut, finds the old one or the new one.
+// writeNew replaces a file, in a folder that it makes where it is missing.
 func writeNew(path string, data []byte) error {
 	if err := makeFolder(filepath.Dir(path)); err != nil {
 		return err
 	}
-	next := path + ".new"
-	if err := ignoreMissing(os.Remove(next)); err != nil {
-		return err
-	}
-	if err := writeSynced(next, data); err != nil {
-		return err
-	}
-	if err := os.Rename(next, path); err != nil {
-		return err
-	}
-	return syncFolder(filepath.Dir(path))
+	return unitdir.ReplaceFile(path, data, 0o600)
 }
 
 // readBounded reads a regular file, and neither waits for a pipe nor follows a

@@ -36,8 +36,8 @@ func readFile(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(file, maxFile))
 }
 
-// ReplaceFile replaces a file that a unit has elsewhere, in one step and for good, as
-// those in its folder are. Who dies meanwhile may leave the path with ".tmp" behind.
+// ReplaceFile replaces a file that others keep for a unit, in one step and for good, as
+// the unit's own are. Who dies meanwhile may leave the path with ".tmp" behind.
 func ReplaceFile(path string, data []byte, mode os.FileMode) error {
 	return writeFile(path, data, mode)
 }
