@@ -247,7 +247,8 @@ func removeInstances(ctx context.Context, server lxd.InstanceServer) ([]string, 
 var inMotion = []string{"is busy running", "is running", "currently being created"}
 
 // removeInstance stops and deletes an instance. One in motion takes no order until
-// it has come to rest, and may have started when it has.
+// it has come to rest, and may have started when it has; one whose creation was
+// given up is gone then.
 func removeInstance(ctx context.Context, server lxd.InstanceServer, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, lxdCallTimeout)
 	defer cancel()
@@ -261,8 +262,14 @@ func removeInstance(ctx context.Context, server lxd.InstanceServer, name string)
 		if err == nil {
 			err = wait(ctx, operation)
 		}
+		if err == nil {
+			return nil
+		}
+		if _, _, getErr := server.GetInstance(name); api.StatusErrorCheck(getErr, http.StatusNotFound) {
+			return nil
+		}
 		moves := func(words string) bool { return strings.Contains(err.Error(), words) }
-		if err == nil || !slices.ContainsFunc(inMotion, moves) {
+		if !slices.ContainsFunc(inMotion, moves) {
 			return err
 		}
 		select {

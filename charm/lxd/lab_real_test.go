@@ -124,6 +124,10 @@ func newWebServer(t *testing.T) *webServer {
 		t.Fatal(err)
 	}
 	t.Cleanup(release)
+	// Nobody else has a turn: what is there was left by a run that was killed.
+	if _, err := os.Stat("/run/netns/" + space); err == nil {
+		run("netns", "delete", space)
+	}
 	run("netns", "add", space)
 	t.Cleanup(func() { exec.Command("ip", "netns", "delete", space).Run() })
 	run("link", "add", "ghrtest0", "type", "veth", "peer", "name", "web0", "netns", space)
