@@ -363,6 +363,35 @@ func TestTendAfterTheClockWasSet(t *testing.T) {
 	})
 }
 
+// A hook that deregisters a runner just after the clock was set notes that by the new
+// clock, which the agent has yet to learn of: the runner, which may have taken a job at
+// that moment, keeps the time that it has to show it.
+func TestTendAfterTheClockWasSetBeforeAHook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, slowcloud.Fast())
+		f.tend(5 * time.Minute)
+		name := f.expectRunning(3)[0]
+		f.github.drop(name)
+		noted := time.Now()
+		f.memory.Seen["deregistered/"+name] = noted
+		f.manager.Recall(f.memory)
+		f.remove = func(removed string) error {
+			if spared := time.Since(noted); removed == name && spared < runner.DefaultLimits(1).Settle {
+				f.Errorf("%s was removed %v after it was deregistered", name, spared)
+			}
+			return f.cloud.Delete(f.Context(), removed)
+		}
+		events, _ := f.manager.Watch(f.Context())
+		if _, _, err := f.manager.Tend(f.Context(), runner.Tending{Want: f.want, Events: events, Jump: -3 * time.Hour}); err != nil {
+			f.Error(err)
+		}
+		f.tend(10 * time.Minute)
+		if slices.Contains(f.expectRunning(3), name) {
+			f.Errorf("%s, which is deregistered, runs on", name)
+		}
+	})
+}
+
 // What was written down before a clock was set back does not hold for years.
 func TestTendForgetsTheFuture(t *testing.T) {
 	onEachCloud(t, func(f *fleet) {
