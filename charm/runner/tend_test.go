@@ -127,6 +127,29 @@ func pause(ctx context.Context, length time.Duration) {
 
 // Whoever waits for the unit gets it within five seconds, and finds nothing that
 // the next Tend does not understand.
+// The time that a step may take does not run while it waits for its turn.
+func TestTendGivesEachStepItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, slowcloud.Fast())
+		limits := runner.DefaultLimits(1)
+		f.want.Count = 3 * limits.Creates
+		begun := f.beforeCreates(func(ctx context.Context, nth int) error {
+			select {
+			case <-time.After(limits.Reconcile - time.Second):
+				return nil
+			case <-ctx.Done():
+				t.Errorf("create %d had no time left", nth)
+				return ctx.Err()
+			}
+		})
+		f.tend(3 * limits.Reconcile)
+		f.expectRunning(f.want.Count)
+		if times := begun(); len(times) != f.want.Count {
+			t.Errorf("%d creates were begun for %d runners", len(times), f.want.Count)
+		}
+	})
+}
+
 func TestTendGivesWay(t *testing.T) {
 	onEachCloud(t, func(f *fleet) {
 		for _, moment := range []time.Duration{0, 100 * time.Millisecond, 3 * time.Second, 8500 * time.Millisecond} {
