@@ -147,10 +147,38 @@ func (t *tending) reuse(ctx context.Context) {
 		t.template, t.prepared = t.kept.template, true
 		return
 	}
+	t.renew(ctx)
+}
+
+// renew prepares, and keeps the template.
+func (t *tending) renew(ctx context.Context) {
+	began := time.Now()
 	t.prepare(ctx)
 	t.kept.prepared = time.Time{}
 	if t.prepared {
-		t.kept.template, t.kept.want, t.kept.prepared = t.template, t.want, time.Now()
+		t.kept.template, t.kept.want, t.kept.prepared = t.template, t.want, began
+	}
+}
+
+// follow prepares anew where somebody has made a runner by another template since this
+// one was prepared: what it rests on has changed.
+func (t *tending) follow(ctx context.Context, instances []Instance) {
+	if t.template.Hash == "" || t.kept.prepared.IsZero() {
+		return
+	}
+	latest := t.kept.prepared
+	for _, i := range instances {
+		if !i.Foreign && i.Hash != "" && i.Hash != t.template.Hash && i.Created.After(latest) {
+			latest = i.Created
+		}
+	}
+	if latest.Equal(t.kept.prepared) {
+		return
+	}
+	t.renew(ctx)
+	// By a clock that was set back since, one that was made would be a reason for ever.
+	if t.prepared && latest.After(t.kept.prepared) {
+		t.kept.prepared = latest
 	}
 }
 
@@ -188,6 +216,7 @@ func (t *tending) round(ctx, looking context.Context) error {
 	if err != nil {
 		return err
 	}
+	t.follow(looking, world.Instances)
 	if looking.Err() != nil {
 		return nil // who did not answer in the end was not asked
 	}

@@ -127,6 +127,30 @@ func pause(ctx context.Context, length time.Duration) {
 
 // Whoever waits for the unit gets it within five seconds, and finds nothing that
 // the next Tend does not understand.
+// What a hook found changed is not undone by an agent that has not looked at it since.
+func TestTendDoesNotRollBack(t *testing.T) {
+	onEachCloud(t, func(f *fleet) {
+		f.tend(5 * time.Minute)
+		f.expectRunning(3)
+		agent := f.manager
+		f.cloud.SetRecipe("another")
+		f.restart()
+		f.reconcile() // as a hook does
+		f.manager = agent
+		f.manager.Recall(f.memory)
+		f.tend(30 * time.Minute)
+		f.expectRunning(3)
+		if made := len(f.cloud.Created()); made != 6 {
+			f.Errorf("%d runners were made for three, and for three of another recipe", made)
+		}
+		for _, r := range f.last.View.Runners {
+			if r.Outdated {
+				f.Errorf("%s is outdated", r.Name)
+			}
+		}
+	})
+}
+
 // The time that a step may take does not run while it waits for its turn.
 func TestTendGivesEachStepItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
