@@ -175,6 +175,9 @@ func (l *life) direct() {
 
 // calmDown ends what is wrong, as an operator would who knows.
 func (l *life) calmDown() {
+	if l.faults.Load() > 0 {
+		l.disturbed() // what went wrong until now has its consequences to come
+	}
 	l.world.github.ClearFaults(0)
 	l.world.daemon().ClearFaults("")
 	l.unit.mend()

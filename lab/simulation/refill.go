@@ -89,7 +89,7 @@ type watch struct {
 // undisturbedAgent returns who looks after the unit and what for, and whether
 // that is an agent that nothing has disturbed.
 func (l *life) undisturbedAgent() (watch, bool) {
-	if l.stopped.Load() || !l.quietFor(unharmed) || l.inCall.Load() || l.unit.isSpoiled() {
+	if l.stopped.Load() || !l.quietFor(unharmed) || l.inCall.Load() || l.unit.needsAPerson() {
 		return watch{}, false
 	}
 	l.mu.Lock()

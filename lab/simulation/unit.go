@@ -235,11 +235,12 @@ func (u *unit) spoil(option string, value any) {
 	u.change(option, value)
 }
 
-// isSpoiled reports whether an option has a bad value.
-func (u *unit) isSpoiled() bool {
+// needsAPerson reports whether an option has a bad value, or the unit says that it is
+// blocked: by an option whose value is good, and not to be followed just now.
+func (u *unit) needsAPerson() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return len(u.spoiled) > 0
+	return len(u.spoiled) > 0 || u.status == juju.Blocked
 }
 
 // mend gives the options that were spoiled, and the secret, their good values
