@@ -54,6 +54,22 @@ func TestFound(t *testing.T) {
 				p.add(3*time.Minute, func(l *life) { l.configure("virtual-machines", int64(3)) }, "3 runners")
 			},
 		},
+		{
+			why: "a back-off outlasts the calm: the simulation expected a runner at once all the same",
+			events: func(p *Plan) {
+				p.add(2*time.Minute, func(l *life) { l.queueJobs(github.JobRequest{Duration: 19 * time.Minute, Name: "long"}) }, "a long job")
+				p.add(4*time.Minute, func(l *life) { l.troubleLXD(lxd.Fault{Kind: lxd.CreateHalf}, 30*time.Minute) }, "creates fail")
+				p.add(5*time.Minute, func(l *life) { l.queueJobs(github.JobRequest{Duration: time.Minute, Name: "short"}) }, "a job")
+			},
+		},
+		{
+			why: "storage that may not be changed while jobs are on the other: the simulation expected runners all the same",
+			events: func(p *Plan) {
+				p.add(2*time.Minute, func(l *life) { l.queueJobs(github.JobRequest{Duration: 20 * time.Minute, Name: "short"}) }, "a job")
+				p.add(2*time.Minute, func(l *life) { l.queueJobs(github.JobRequest{Duration: 40 * time.Minute, Name: "long"}) }, "a longer job")
+				p.add(3*time.Minute, func(l *life) { l.configure("runner-storage", "memory") }, "storage in memory")
+			},
+		},
 	} {
 		t.Run(found.why, func(t *testing.T) {
 			t.Parallel()
