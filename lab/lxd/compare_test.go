@@ -23,7 +23,7 @@ import (
 
 // realDir names the directory of a real LXD daemon that the emulation is
 // compared with. The daemon must have an image with the alias noble; the test
-// makes and removes a pool, networks, profiles and instances called emucmp….
+// makes and removes a pool, networks, profiles, images and instances called emucmp….
 const realDir = "GITHUB_RUNNER_TEST_LXD_DIR"
 
 // request is one line of the conversation that both daemons are asked to have.
@@ -31,7 +31,8 @@ type request struct {
 	method, path, body string
 }
 
-// conversation is held in order. FOLDER stands for an existing folder.
+// conversation is held in order. FOLDER stands for an existing folder, FINGERPRINT
+// for the last image that was made.
 var conversation = []request{
 	{"GET", "/", ""},
 	{"GET", "/1.0", ""},
@@ -188,6 +189,7 @@ var conversation = []request{
 	{"GET", "/1.0/instances/emucmp/files?path=/etc/no-such-file", ""},
 	{"GET", "/1.0/instances/emucmp/files", ""},
 	{"GET", "/1.0/instances/emucmp/logs", ""},
+	{"POST", "/1.0/images", `{"source":{"type":"instance","name":"emucmp"}}`},
 	{"PUT", "/1.0/instances/emucmp/state", `{"action":"restart","force":true}`},
 	{"PUT", "/1.0/instances/emucmp/state", `{"action":"stop","force":true,"timeout":-1}`},
 	{"GET", "/1.0/instances/emucmp/state", ""},
@@ -253,12 +255,13 @@ func compare(t *testing.T, conversation []request, wanted, answered []reply) {
 // may be an answer that no daemon gives.
 func TestEmulationAlone(t *testing.T) {
 	d := serveIn(t, shortDir(t))
-	for _, got := range converse(t, dialSocket(d.Socket()), t.TempDir(), slices.Concat(conversation, virtualConversation)) {
+	nameForImages(t, d)
+	for _, got := range converse(t, dialSocket(d.Socket()), t.TempDir(), slices.Concat(conversation, virtualConversation, imageConversation)) {
 		if got.Status < 200 || got.Status >= 400 && got.Error == "" {
 			t.Errorf("an answer that no daemon gives: %+v", got)
 		}
 	}
-	for _, kind := range []string{"instances", "networks", "profiles", "storage-pools", "network-acls"} {
+	for _, kind := range []string{"instances", "networks", "profiles", "storage-pools", "network-acls", "images/aliases"} {
 		got := call(d.Handler(), http.MethodGet, "/1.0/"+kind, "").Body.String()
 		if strings.Contains(got, "emucmp") {
 			t.Errorf("something is left of the %s: %s", kind, got)
@@ -270,9 +273,15 @@ func TestEmulationAlone(t *testing.T) {
 func converse(t *testing.T, client *http.Client, folder string, conversation []request) []reply {
 	t.Helper()
 	var replies []reply
+	fingerprint := ""
 	for _, r := range conversation {
-		r.body = strings.ReplaceAll(r.body, "FOLDER", folder)
-		replies = append(replies, ask(t, client, r))
+		filled := strings.NewReplacer("FOLDER", folder, "FINGERPRINT", fingerprint)
+		got, made := ask(t, client, request{r.method, filled.Replace(r.path), filled.Replace(r.body)})
+		got.Request = r.method + " " + r.path
+		if made != "" {
+			fingerprint = made
+		}
+		replies = append(replies, got)
 	}
 	return replies
 }
@@ -285,11 +294,12 @@ func dialSocket(path string) *http.Client {
 	}}
 }
 
-// ask makes a request and waits for the operation, if it starts one.
-func ask(t *testing.T, client *http.Client, r request) reply {
+// ask makes a request and waits for the operation, if it starts one. It returns the
+// fingerprint of the image as well that the operation has made.
+func ask(t *testing.T, client *http.Client, r request) (result reply, fingerprint string) {
 	t.Helper()
 	status, decoded := exchange(t, client, r)
-	result := reply{Request: r.method + " " + r.path, Status: status}
+	result.Status = status
 	if text, ok := decoded["error"].(string); ok {
 		result.Error = plain(text)
 	}
@@ -303,18 +313,24 @@ func ask(t *testing.T, client *http.Client, r request) reply {
 		if slices.Contains([]any{"Creating instance", "Starting instance"}, operation["description"]) {
 			operation["metadata"] = nil
 		}
+		if metadata, ok := operation["metadata"].(map[string]any); ok && code == http.StatusOK {
+			fingerprint, _ = metadata["fingerprint"].(string)
+		}
 		decoded = ended
 	}
 	shapes := make(map[string]bool)
 	shapeOf("", decoded, shapes)
 	result.Shape = slices.Sorted(maps.Keys(shapes))
-	return result
+	return result, fingerprint
 }
 
 func exchange(t *testing.T, client *http.Client, r request) (int, map[string]any) {
 	t.Helper()
 	httpRequest, err := http.NewRequestWithContext(t.Context(), r.method, "http://lxd"+r.path, strings.NewReader(r.body))
 	must(t, err)
+	if r.body != "" {
+		httpRequest.Header.Set("Content-Type", "application/json") // as clients do; without it, it is an image
+	}
 	response, err := client.Do(httpRequest)
 	must(t, err)
 	defer response.Body.Close()
@@ -328,7 +344,7 @@ func exchange(t *testing.T, client *http.Client, r request) (int, map[string]any
 }
 
 // variable is what differs from daemon to daemon.
-var variable = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}|/[^ "]*(emucmp[^ "]*|TestAnswers[^ "]*)`)
+var variable = regexp.MustCompile(`[0-9a-f]{64}|[0-9a-f]{8}-[0-9a-f-]{27}|/[^ "]*(emucmp[^ "]*|TestAnswers[^ "]*)`)
 
 func plain(text string) string {
 	return variable.ReplaceAllString(text, "…")
@@ -371,7 +387,7 @@ func removeLeftovers(t *testing.T, dir string) {
 	client := dialSocket(filepath.Join(dir, "unix.socket"))
 	ctx, cancel := context.WithTimeout(context.Background(), soon)
 	defer cancel()
-	for _, r := range []request{
+	leftovers := []request{
 		{"PUT", "/1.0/instances/emucmp/state", `{"action":"stop","force":true}`},
 		{"DELETE", "/1.0/instances/emucmp", ""},
 		{"DELETE", "/1.0/profiles/emucmp", ""},
@@ -379,7 +395,8 @@ func removeLeftovers(t *testing.T, dir string) {
 		{"DELETE", "/1.0/network-acls/emucmp", ""},
 		{"DELETE", "/1.0/storage-pools/emucmp/volumes/custom/v", ""},
 		{"DELETE", "/1.0/storage-pools/emucmp", ""},
-	} {
+	}
+	for _, r := range append(leftovers, imagesLeft(t, client)...) {
 		httpRequest, err := http.NewRequestWithContext(ctx, r.method, "http://lxd"+r.path, strings.NewReader(r.body))
 		must(t, err)
 		response, err := client.Do(httpRequest)

@@ -43,6 +43,10 @@ const (
 	LateAgent     Kind = "late-agent"
 	MountFails    Kind = "mount-fails"
 	OddStatus     Kind = "odd-status"
+	PublishFails  Kind = "publish-fails"
+	PublishHangs  Kind = "publish-hangs"
+	BuildFails    Kind = "image-build-fails"
+	BuildHangs    Kind = "image-build-hangs"
 )
 
 // kinds say of each kind what it does, what its name pattern is compared with
@@ -65,7 +69,7 @@ var kinds = map[Kind]string{
 	SlowAnswers:   "answers to paths that fit --name come --for later",
 	LostAnswer:    "changes to paths that fit --name are made, but the connection is cut before the answer",
 	EventsLost:    "events are not sent",
-	AppExits:      "the runner application exits as soon as it starts, saying --message",
+	AppExits:      "the runner application exits as soon as it starts, saying --message; an image's trial says so",
 	NeverOnline:   "the runner application starts but never comes online",
 	SlowBoot:      "a guest needs --for to boot",
 	LongPreJob:    "the pre-job script takes --for",
@@ -75,13 +79,17 @@ var kinds = map[Kind]string{
 	LateAgent:     "the agent of a virtual machine comes up --for after power-on",
 	MountFails:    "the exchange folder is not mounted in a virtual machine, whose runner gives up --for later",
 	OddStatus:     "an instance that runs shows the status --message: Error, Ready or Frozen",
+	PublishFails:  "making an image of an instance fails with --message, else as for want of room",
+	PublishHangs:  "making an image of an instance never ends",
+	BuildFails:    "a machine that makes itself into an image fails, saying --message",
+	BuildHangs:    "a machine that makes itself into an image never ends",
 }
 
 // Kinds returns all kinds with what they do, sorted.
 func Kinds() []string {
 	var lines []string
 	for kind, does := range kinds {
-		lines = append(lines, fmt.Sprintf("%-16s %s", kind, does))
+		lines = append(lines, fmt.Sprintf("%-17s %s", kind, does))
 	}
 	slices.Sort(lines)
 	return lines

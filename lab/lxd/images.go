@@ -2,28 +2,22 @@ package lxd
 
 import (
 	"context"
+	"maps"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/canonical/lxd/shared/api"
 )
 
-// aliased returns the image of an alias; s.mu is held.
-func (s *Server) aliased(alias string) (*api.Image, error) {
-	if s.faults.take(ImageGone, alias) != nil {
-		return nil, notFound("Image alias")
-	}
-	for _, image := range s.images {
-		if slices.ContainsFunc(image.Aliases, func(a api.ImageAlias) bool { return a.Name == alias }) {
-			return image, nil
-		}
-	}
-	return nil, notFound("Image alias")
+// storedImage is an image with what is on its disk.
+type storedImage struct {
+	api.Image
+	// Files is what was written to the disk of the instance that it was made of.
+	Files map[string]string `json:"files,omitempty"`
 }
 
 // findImage returns an image by the beginning of its fingerprint; s.mu is held.
-func (s *Server) findImage(prefix string) (*api.Image, error) {
+func (s *Server) findImage(prefix string) (*storedImage, error) {
 	for name, image := range s.images {
 		if prefix != "" && strings.HasPrefix(name, prefix) {
 			return image, nil
@@ -33,10 +27,10 @@ func (s *Server) findImage(prefix string) (*api.Image, error) {
 }
 
 // showImage is an image as servers of 5.0 show it.
-func showImage(image *api.Image) any {
-	shown, err := without(image, "project")
+func showImage(image *storedImage) any {
+	shown, err := without(image.Image, "project")
 	if err != nil {
-		return image
+		return image.Image
 	}
 	return shown
 }
@@ -54,7 +48,70 @@ func (s *Server) getImage(r *http.Request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return answer{metadata: showImage(image), etag: []any{image.Public, image.AutoUpdate, image.Properties}}, nil
+	return answer{metadata: showImage(image), etag: image.etag()}, nil
+}
+
+// etag is what a change of the image may be made conditional on.
+func (i *storedImage) etag() any {
+	return []any{i.Public, i.AutoUpdate, maps.Clone(i.Properties)}
+}
+
+func (s *Server) putImage(r *http.Request) (answer, error) {
+	return s.changeImage(r, func(image *storedImage) error {
+		var put api.ImagePut
+		if err := decode(r, &put); err != nil {
+			return err
+		}
+		if put.Profiles == nil {
+			put.Profiles = []string{"default"}
+		}
+		for _, name := range put.Profiles {
+			if s.profiles[name] == nil {
+				return refuse(http.StatusBadRequest, "Profile '%s' doesn't exist", name)
+			}
+		}
+		if put.ExpiresAt.IsZero() {
+			put.ExpiresAt = image.ExpiresAt
+		}
+		image.AutoUpdate, image.Public, image.Properties = put.AutoUpdate, put.Public, put.Properties
+		image.ExpiresAt, image.Profiles = put.ExpiresAt, put.Profiles
+		return nil
+	})
+}
+
+func (s *Server) patchImage(r *http.Request) (answer, error) {
+	return s.changeImage(r, func(image *storedImage) error {
+		// What the request does not name stays; profiles and the end it can't change.
+		put := api.ImagePut{AutoUpdate: image.AutoUpdate, Public: image.Public, Properties: maps.Clone(image.Properties)}
+		if err := decode(r, &put); err != nil {
+			return err
+		}
+		image.AutoUpdate, image.Public, image.Properties = put.AutoUpdate, put.Public, put.Properties
+		return nil
+	})
+}
+
+// changeImage lets change change the image that the request is about.
+func (s *Server) changeImage(r *http.Request, change func(*storedImage) error) (answer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	image, err := s.findImage(r.PathValue("fingerprint"))
+	if err != nil {
+		return answer{}, err
+	}
+	if err := checkETag(r, image.etag()); err != nil {
+		return answer{}, err
+	}
+	if err := change(image); err != nil {
+		return answer{}, err
+	}
+	if image.Properties == nil {
+		image.Properties = make(map[string]string)
+	}
+	maps.DeleteFunc(image.Properties, func(_, value string) bool { return value == "" })
+	s.keep(storedImages, image.Fingerprint, image)
+	s.events.lifecycle("image-updated", "images/"+image.Fingerprint, nil, true)
+	return empty, nil
 }
 
 func (s *Server) deleteImage(r *http.Request) (answer, error) {
@@ -73,71 +130,4 @@ func (s *Server) deleteImage(r *http.Request) (answer, error) {
 		s.events.lifecycle("image-deleted", "images/"+image.Fingerprint, nil, true)
 		return nil, nil
 	})}, nil
-}
-
-// aliases are all aliases by name; s.mu is held.
-func (s *Server) aliases() map[string]api.ImageAliasesEntry {
-	all := make(map[string]api.ImageAliasesEntry)
-	for _, image := range s.images {
-		for _, alias := range image.Aliases {
-			entry := api.ImageAliasesEntry{Name: alias.Name, Description: alias.Description, Type: image.Type}
-			entry.Target = image.Fingerprint
-			all[alias.Name] = entry
-		}
-	}
-	return all
-}
-
-func (s *Server) getAliases(r *http.Request) (answer, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return list("/1.0/images/aliases", s.aliases(), recursion(r) == "1", func(a api.ImageAliasesEntry) any { return a }), nil
-}
-
-func (s *Server) getAlias(r *http.Request) (answer, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	name := r.PathValue("name")
-	if _, err := s.aliased(name); err != nil {
-		return answer{}, err
-	}
-	entry := s.aliases()[name]
-	return answer{metadata: entry, etag: entry}, nil
-}
-
-func (s *Server) postAliases(r *http.Request) (answer, error) {
-	var post api.ImageAliasesPost
-	if err := decode(r, &post); err != nil {
-		return answer{}, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if post.Name == "" || post.Target == "" {
-		return answer{}, refuse(http.StatusBadRequest, "Alias name and target are required")
-	}
-	if _, taken := s.aliases()[post.Name]; taken {
-		return answer{}, refuse(http.StatusConflict, "Alias %q already exists", post.Name)
-	}
-	image, err := s.findImage(post.Target)
-	if err != nil {
-		return answer{}, err
-	}
-	image.Aliases = append(image.Aliases, api.ImageAlias{Name: post.Name, Description: post.Description})
-	s.keep(storedImages, image.Fingerprint, image)
-	s.events.lifecycle("image-alias-created", "images/aliases/"+post.Name, nil, true)
-	return answer{location: "/1.0/images/aliases/" + post.Name}, nil
-}
-
-func (s *Server) deleteAlias(r *http.Request) (answer, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	name := r.PathValue("name")
-	image, err := s.aliased(name)
-	if err != nil {
-		return answer{}, err
-	}
-	image.Aliases = slices.DeleteFunc(image.Aliases, func(a api.ImageAlias) bool { return a.Name == name })
-	s.keep(storedImages, image.Fingerprint, image)
-	s.events.lifecycle("image-alias-deleted", "images/aliases/"+name, nil, true)
-	return empty, nil
 }

@@ -32,7 +32,7 @@ func (s *Server) Possessions() Possessions {
 		all.Instances = append(all.Instances, s.instances[name].show(s))
 	}
 	for _, fingerprint := range slices.Sorted(maps.Keys(s.images)) {
-		all.Images = append(all.Images, *s.images[fingerprint])
+		all.Images = append(all.Images, s.images[fingerprint].Image)
 	}
 	return all
 }

@@ -125,15 +125,18 @@ func (s *Server) postInstances(r *http.Request) (answer, error) {
 
 // source finds the image that a new instance is made from; nil when the
 // fingerprint is unknown, which the operation complains of.
-func (s *Server) source(source api.InstanceSource) (*api.Image, error) {
+func (s *Server) source(source api.InstanceSource) (*storedImage, error) {
 	if source.Type == "none" {
-		return &api.Image{}, nil
+		return &storedImage{}, nil
 	}
 	if source.Alias != "" {
 		return s.aliased(source.Alias)
 	}
+	if source.Fingerprint == "" {
+		return nil, says("Must specify one of alias, fingerprint or properties for init from image")
+	}
 	for name, image := range s.images {
-		if source.Fingerprint != "" && strings.HasPrefix(name, source.Fingerprint) {
+		if strings.HasPrefix(name, source.Fingerprint) {
 			return image, nil
 		}
 	}
@@ -141,7 +144,7 @@ func (s *Server) source(source api.InstanceSource) (*api.Image, error) {
 }
 
 // create is the operation that makes an instance.
-func (s *Server) create(ctx context.Context, post api.InstancesPost, kind string, image *api.Image) (map[string]any, error) {
+func (s *Server) create(ctx context.Context, post api.InstancesPost, kind string, image *storedImage) (map[string]any, error) {
 	switch {
 	case image == nil:
 		return nil, says("Image not provided for instance creation")
@@ -163,7 +166,7 @@ func (s *Server) create(ctx context.Context, post api.InstancesPost, kind string
 }
 
 // record makes the instance, without a root disk as yet.
-func (s *Server) record(post api.InstancesPost, kind string, image *api.Image) (*instance, error) {
+func (s *Server) record(post api.InstancesPost, kind string, image *storedImage) (*instance, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if kind == virtualMachine {
@@ -186,6 +189,7 @@ func (s *Server) record(post api.InstancesPost, kind string, image *api.Image) (
 		Config: s.firstConfig(post, kind, image), Devices: post.Devices, Profiles: post.Profiles,
 		Files: make(map[string]string), busy: "create",
 	}
+	maps.Copy(i.Files, image.Files)
 	if i.Devices == nil {
 		i.Devices = make(devices)
 	}
@@ -201,7 +205,7 @@ func (s *Server) record(post api.InstancesPost, kind string, image *api.Image) (
 }
 
 // firstConfig is a new instance's configuration with what LXD adds to it.
-func (s *Server) firstConfig(post api.InstancesPost, kind string, image *api.Image) map[string]string {
+func (s *Server) firstConfig(post api.InstancesPost, kind string, image *storedImage) map[string]string {
 	config := maps.Clone(post.Config)
 	if config == nil {
 		config = make(map[string]string)

@@ -38,6 +38,8 @@ type Options struct {
 type Timing struct {
 	// Create is the time to unpack an image.
 	Create time.Duration
+	// Publish is the time to pack an instance into an image.
+	Publish time.Duration
 	// Start is the time until an instance runs.
 	Start time.Duration
 	// Boot is the time from there until the runner application starts.
@@ -49,6 +51,8 @@ type Timing struct {
 	Agent time.Duration
 	// Reboot is how long a virtual machine is off when it reboots.
 	Reboot time.Duration
+	// Work is the time that a machine for images takes for each of its steps.
+	Work time.Duration
 	// PowerOff is the time that a guest takes to power off.
 	PowerOff time.Duration
 }
@@ -57,11 +61,13 @@ type Timing struct {
 func Quick() Timing {
 	return Timing{
 		Create:   10 * time.Millisecond,
+		Publish:  10 * time.Millisecond,
 		Start:    10 * time.Millisecond,
 		Boot:     30 * time.Millisecond,
 		Firmware: 30 * time.Millisecond,
 		Agent:    50 * time.Millisecond,
 		Reboot:   200 * time.Millisecond,
+		Work:     10 * time.Millisecond,
 		PowerOff: 5 * time.Millisecond,
 	}
 }
@@ -87,7 +93,7 @@ type Server struct {
 	acls      map[string]*api.NetworkACL
 	pools     map[string]*api.StoragePool
 	profiles  map[string]*api.Profile
-	images    map[string]*api.Image
+	images    map[string]*storedImage
 	// volumes are custom storage volumes by "pool/name".
 	volumes map[string]*api.StorageVolume
 	// edits counts the changes to profiles, which show in instances.
@@ -119,7 +125,7 @@ func New(options Options) (*Server, error) {
 		acls:      make(map[string]*api.NetworkACL),
 		pools:     make(map[string]*api.StoragePool),
 		profiles:  make(map[string]*api.Profile),
-		images:    make(map[string]*api.Image),
+		images:    make(map[string]*storedImage),
 		volumes:   make(map[string]*api.StorageVolume),
 	}
 	if s.options.Open == nil {

@@ -51,12 +51,12 @@ func (s *Server) firstWorld() {
 func (s *Server) addFirstImage(name string, now time.Time) {
 	release, kind := imageKind(name)
 	sum := sha256.Sum256([]byte(name))
-	image := &api.Image{
+	image := &storedImage{Image: api.Image{
 		Fingerprint: hex.EncodeToString(sum[:]), Filename: "rootfs.squashfs", Size: 76419271, Type: kind,
 		Architecture: architecture(), CreatedAt: now, UploadedAt: now,
 		Profiles:   []string{"default"},
 		Properties: map[string]string{"description": "lab runner image", "os": "ubuntu", "release": release},
-	}
+	}}
 	if kind == container {
 		image.Aliases = []api.ImageAlias{{Name: name}}
 	} else {
