@@ -17,6 +17,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github-runner/charm/cloudinit"
+	"github-runner/charm/image"
 	"github-runner/lab/runnerapp"
 )
 
@@ -103,12 +104,17 @@ func (g *guest) live() {
 	if g.awaitAgent() != nil {
 		return
 	}
+	facts := writtenFile(g.userData, image.FactsPath)
 	jit := writtenFile(g.userData, cloudinit.JITPath)
-	if jit == "" {
-		<-g.ctx.Done() // no runner: somebody's machine
+	switch {
+	case facts != "":
+		g.makeImage(facts)
+	case jit != "":
+		g.end(g.serve(strings.TrimSpace(jit)))
+	default:
+		<-g.ctx.Done() // somebody's machine
 		return
 	}
-	g.end(g.serve(strings.TrimSpace(jit)))
 	if faults.take(PowerOffHangs, g.name) != nil {
 		<-g.ctx.Done()
 		return

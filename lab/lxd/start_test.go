@@ -101,10 +101,15 @@ type daemon struct {
 // "runner", and ends it with the test.
 func startDaemon(t *testing.T) *daemon {
 	t.Helper()
-	d := serveIn(t, shortDir(t))
-	must(t, d.client.CreateStoragePool(api.StoragePoolsPost{Name: "pool", Driver: "dir"}))
-	must(t, d.client.CreateNetwork(api.NetworksPost{Name: "br-test", Type: "bridge"}))
-	must(t, d.client.CreateProfile(api.ProfilesPost{Name: "runner", ProfilePut: api.ProfilePut{Devices: devices{
+	return furnish(serveIn(t, shortDir(t)))
+}
+
+// furnish gives an emulation a pool, a network and the profile "runner".
+func furnish(d *daemon) *daemon {
+	d.t.Helper()
+	must(d.t, d.client.CreateStoragePool(api.StoragePoolsPost{Name: "pool", Driver: "dir"}))
+	must(d.t, d.client.CreateNetwork(api.NetworksPost{Name: "br-test", Type: "bridge"}))
+	must(d.t, d.client.CreateProfile(api.ProfilesPost{Name: "runner", ProfilePut: api.ProfilePut{Devices: devices{
 		"root": {"type": "disk", "path": "/", "pool": "pool"},
 		"eth0": {"type": "nic", "network": "br-test", "name": "eth0"},
 	}}}))
