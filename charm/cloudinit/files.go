@@ -51,7 +51,7 @@ func compress(files []file) error {
 // files are all files that the machine starts with.
 func (m Machine) files() ([]file, error) {
 	values := m.values()
-	templates := template.New("").Funcs(template.FuncMap{"shell": shell, "systemd": systemd, "envLine": envLine, "environmentLine": environmentLine, "lower": strings.ToLower})
+	templates := template.New("").Funcs(template.FuncMap{"shell": Shell, "systemd": systemd, "envLine": envLine, "environmentLine": environmentLine, "lower": strings.ToLower})
 	templates, err := templates.ParseFS(templateFiles, "templates/*.tmpl")
 	if err != nil {
 		return nil, err

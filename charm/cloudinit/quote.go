@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// shell quotes a value as one word of a POSIX shell, whatever is in it.
-func shell(value string) (string, error) {
+// Shell quotes a value as one word of a POSIX shell, whatever is in it.
+func Shell(value string) (string, error) {
 	if strings.ContainsRune(value, 0) {
 		return "", errors.New("cannot hand a value with a NUL character to a shell")
 	}

@@ -14,7 +14,7 @@ const hostile = "a'b\"c$(touch /tmp/x)&`id`%s%%\\n \t#;|é$HOME\nsecond line"
 
 func TestShellQuotesForARealShell(t *testing.T) {
 	for _, value := range []string{hostile, "", "'", "''", "-n", "~", "*"} {
-		quoted, err := shell(value)
+		quoted, err := Shell(value)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -23,7 +23,7 @@ func TestShellQuotesForARealShell(t *testing.T) {
 			t.Errorf("shell made %q of %q (%v)", out, value, err)
 		}
 	}
-	if _, err := shell("a\x00b"); err == nil {
+	if _, err := Shell("a\x00b"); err == nil {
 		t.Error("shell took a NUL character")
 	}
 }

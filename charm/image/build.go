@@ -1,0 +1,131 @@
+package image
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// How long the steps of a build may take.
+const (
+	// buildLimit is for a slow archive and a slow line.
+	buildLimit = time.Hour
+	// trialLimit is the time to boot, with a margin.
+	trialLimit = 15 * time.Minute
+	clearLimit = 2 * time.Minute
+)
+
+// Built is an image that runners start from.
+type Built struct {
+	Fingerprint string
+	About
+	// Skipped is what the image lacks that could not be had on its base.
+	Skipped []string
+}
+
+// Build makes an image by a recipe, tries it, and makes runners start from it. The
+// recipe's base is filled in. Progress gets a line for each thing that is begun. After
+// a failure the image in use is what it was, and nothing is left of the attempt.
+func Build(ctx context.Context, cloud Cloud, recipe Recipe, progress func(string)) (Built, error) {
+	built, err := build(ctx, cloud, recipe, progress)
+	clearing, cancel := context.WithTimeout(context.WithoutCancel(ctx), clearLimit)
+	defer cancel()
+	if err != nil {
+		err = fmt.Errorf("cannot build the image: %w", err)
+		if built.Fingerprint != "" {
+			err = errors.Join(err, cloud.Delete(clearing, built.Fingerprint))
+		}
+	}
+	// The machine is nobody's image.
+	return built, errors.Join(err, cloud.Clear(clearing))
+}
+
+// build is Build without what has to be done however it ends. With an error, the
+// image that it made is of no use.
+func build(ctx context.Context, cloud Cloud, recipe Recipe, progress func(string)) (Built, error) {
+	var err error
+	if recipe.Base, err = cloud.Stock(ctx); err != nil {
+		return Built{}, err
+	}
+	progress("starting a machine from the stock image")
+	userData, err := recipe.UserData()
+	if err != nil {
+		return Built{}, err
+	}
+	made, err := run(ctx, cloud, buildLimit, recipe.Base, userData, progress)
+	if err != nil {
+		return Built{}, err
+	}
+	built := Built{About: recipe.about(time.Now()), Skipped: made.Skipped}
+	progress("making an image of the machine")
+	if built.Fingerprint, err = cloud.Publish(ctx, built.About); err != nil {
+		return built, err
+	}
+	if err := try(ctx, cloud, recipe, built.Fingerprint, progress); err != nil {
+		return built, err
+	}
+	return built, cloud.Use(ctx, built.Fingerprint)
+}
+
+// try starts a machine from an image and looks whether a runner could work in it.
+func try(ctx context.Context, cloud Cloud, recipe Recipe, fingerprint string, progress func(string)) error {
+	progress("starting a machine from the new image")
+	userData, err := recipe.TrialUserData()
+	if err != nil {
+		return err
+	}
+	shown, err := run(ctx, cloud, trialLimit, fingerprint, userData, progress)
+	if err != nil {
+		return fmt.Errorf("the new image does not work: %w", err)
+	}
+	if shown.RunnerVersion != recipe.Application.Version {
+		return fmt.Errorf("the new image does not work: its runner application says that it is %q, not %q", shown.RunnerVersion, recipe.Application.Version)
+	}
+	return nil
+}
+
+// run takes a machine from its start to its power-off.
+func run(ctx context.Context, cloud Cloud, limit time.Duration, image string, userData []byte, progress func(string)) (Result, error) {
+	// What an earlier one left.
+	if err := cloud.Clear(ctx); err != nil {
+		return Result{}, err
+	}
+	working, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the machine had not done its work within %v", limit))
+	defer cancel()
+	left, err := cloud.Run(working, image, userData, progress)
+	if working.Err() != nil && ctx.Err() == nil {
+		return Result{}, errors.Join(context.Cause(working), err)
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	return parseResult(left)
+}
+
+// parseResult reads what a machine says of its work, which is a guest's word.
+func parseResult(left []byte) (Result, error) {
+	var result Result
+	if err := json.Unmarshal(left, &result); err != nil {
+		return Result{}, fmt.Errorf("the machine left a result that can't be read: %w", err)
+	}
+	if result.Error != "" {
+		return Result{}, errors.New(printable(result.Error))
+	}
+	for i, skipped := range result.Skipped {
+		result.Skipped[i] = printable(skipped)
+	}
+	return result, nil
+}
+
+// printable is a text of a guest's as one line that a terminal may show.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, text)
+}
