@@ -1,0 +1,141 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// fakeCloud notes what is asked of it, and does what its fields say.
+type fakeCloud struct {
+	calls []string
+	// results are what the machines leave, one after the other.
+	results []string
+	// fails are the errors of calls, by name.
+	fails map[string]error
+	hangs bool
+}
+
+func (f *fakeCloud) call(name, argument string) error {
+	f.calls = append(f.calls, strings.TrimSpace(name+" "+argument))
+	return f.fails[name]
+}
+
+func (f *fakeCloud) Stock(context.Context) (string, error) { return "stock", f.call("stock", "") }
+
+func (f *fakeCloud) Run(ctx context.Context, image string, _ []byte, progress func(string)) ([]byte, error) {
+	if err := f.call("run", image); err != nil {
+		return nil, err
+	}
+	if f.hangs {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	progress("installing packages")
+	result := f.results[0]
+	f.results = f.results[1:]
+	return []byte(result), nil
+}
+
+func (f *fakeCloud) Publish(_ context.Context, about About) (string, error) {
+	if err := f.call("publish", about.Base+" "+about.RunnerVersion); err != nil {
+		return "", err
+	}
+	return "new", nil
+}
+func (f *fakeCloud) Clear(context.Context) error { return f.call("clear", "") }
+func (f *fakeCloud) Use(_ context.Context, fingerprint string) error {
+	return f.call("use", fingerprint)
+}
+func (f *fakeCloud) Delete(_ context.Context, fingerprint string) error {
+	return f.call("delete", fingerprint)
+}
+
+const good = `{"runner-version": "2.999.1"}`
+
+func TestBuild(t *testing.T) {
+	cloud := &fakeCloud{results: []string{`{"runner-version": "2.999.1", "skipped": ["aproxy: no\tsnapd"]}`, good}}
+	var lines []string
+	built, err := Build(t.Context(), cloud, recipe(), func(line string) { lines = append(lines, line) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"stock", "clear", "run stock", "publish stock 2.999.1", "clear", "run new", "use new", "clear"}
+	if diff := cmp.Diff(want, cloud.calls); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
+	}
+	if built.Fingerprint != "new" || built.Recipe == recipe().Hash() || built.Base != "stock" || !cmp.Equal(built.Skipped, []string{"aproxy: no snapd"}) {
+		t.Errorf("built %+v", built)
+	}
+	if len(lines) < 4 {
+		t.Errorf("progress was %q", lines)
+	}
+}
+
+func TestBuildThatFailsLeavesNothing(t *testing.T) {
+	broken := errors.New("broken")
+	tests := map[string]struct {
+		cloud fakeCloud
+		want  string
+		// made is set where an image was made that is of no use.
+		made bool
+	}{
+		"no stock image":           {fakeCloud{fails: map[string]error{"stock": broken}}, "broken", false},
+		"no machine":               {fakeCloud{fails: map[string]error{"run": broken}}, "broken", false},
+		"a machine that fails":     {fakeCloud{results: []string{`{"error": "cannot install packages: \u001b[31mE: no"}`}}, "cannot install packages:  [31mE: no", false},
+		"a result that is none":    {fakeCloud{results: []string{`{"error": 5}`}}, "can't be read", false},
+		"no image of it":           {fakeCloud{results: []string{good}, fails: map[string]error{"publish": broken}}, "broken", false},
+		"an image that fails":      {fakeCloud{results: []string{good, `{"error": "the image has no program npm"}`}}, "the new image does not work: the image has no program npm", true},
+		"an image of another kind": {fakeCloud{results: []string{good, `{"runner-version": "2.1"}`}}, `"2.1", not "2.999.1"`, true},
+		"an image not to be used":  {fakeCloud{results: []string{good, good}, fails: map[string]error{"use": broken}}, "broken", true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := Build(t.Context(), &test.cloud, recipe(), func(string) {})
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want %q", err, test.want)
+			}
+			calls := fmt.Sprint(test.cloud.calls)
+			if deleted := strings.Contains(calls, "delete new"); deleted != test.made {
+				t.Errorf("the image was deleted: %t, want %t; calls %s", deleted, test.made, calls)
+			}
+			if !strings.HasSuffix(calls, "clear]") {
+				t.Errorf("the machine stays: %s", calls)
+			}
+		})
+	}
+}
+
+func TestBuildOfAMachineThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cloud := &fakeCloud{hangs: true}
+		began := time.Now()
+		_, err := Build(t.Context(), cloud, recipe(), func(string) {})
+		if err == nil || !strings.Contains(err.Error(), "within 1h0m0s") {
+			t.Errorf("got %v, want the limit", err)
+		}
+		if took := time.Since(began); took != buildLimit {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+func TestBuildThatIsCalledOffLeavesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		cloud := &fakeCloud{hangs: true}
+		if _, err := Build(ctx, cloud, recipe(), func(string) {}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		if want := []string{"stock", "clear", "run stock", "clear"}; !cmp.Equal(cloud.calls, want) {
+			t.Errorf("calls are %v, want %v", cloud.calls, want)
+		}
+	})
+}
