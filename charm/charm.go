@@ -43,6 +43,8 @@ type Operator interface {
 	SetStatus(ctx context.Context, status juju.Status, message string) error
 	SetApplicationVersion(ctx context.Context, version string) error
 	ActionParams(ctx context.Context) (map[string]any, error)
+	// ActionLog shows who waits for the running action how far it is.
+	ActionLog(ctx context.Context, message string) error
 	SetActionResults(ctx context.Context, results map[string]string) error
 	FailAction(ctx context.Context, message string) error
 }
@@ -97,6 +99,7 @@ func actions() map[string]handler {
 		"reconcile-runners": (*Charm).reconcileRunners,
 		"flush-runners":     (*Charm).flushRunners,
 		"drain-runners":     (*Charm).drainRunners,
+		"build-image":       (*Charm).buildImage,
 	}
 }
 

@@ -51,8 +51,11 @@ type stage struct {
 	queue     runner.Queue
 	queueErr  error
 
+	images    *images // nil where the cloud makes none
+
 	status  juju.Status
 	message string
+	log     []string // of the last action
 	results map[string]string
 	failure string
 }
@@ -65,11 +68,16 @@ func newStage(t *testing.T) *stage {
 	}
 }
 
-// call lets Juju run a hook or action.
-func (s *stage) call(kind juju.Kind, name string) error {
-	s.results, s.failure = map[string]string{}, ""
+// quiet is a log that nobody reads.
+func quiet() *logrus.Entry {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
+	return logrus.NewEntry(log)
+}
+
+// call lets Juju run a hook or action.
+func (s *stage) call(kind juju.Kind, name string) error {
+	s.results, s.failure, s.log = map[string]string{}, "", nil
 	c := &Charm{
 		Context:  juju.Context{Kind: kind, Name: name, Unit: "github-runner/0", App: "github-runner", CharmDir: s.charmDir, ModelUUID: "0a1b2c3d-0000-4000-8000-000000000000", Relation: s.about, Storage: juju.Storage{ID: "runner/0"}},
 		Model:    s,
@@ -78,7 +86,7 @@ func (s *stage) call(kind juju.Kind, name string) error {
 		Root:     s.root,
 		Build:    cmp.Or(s.build, "test"),
 		Assemble: s.assemble,
-		Log:      logrus.NewEntry(log),
+		Log:      quiet(),
 	}
 	if s.services != nil {
 		c.Services = s.services.of
@@ -122,6 +130,9 @@ func (s *stage) assemble(wanted state.CharmState, m unit.Materials) (unit.Fleet,
 	if s.former != nil {
 		fleet.Former = s.former
 	}
+	if s.images != nil {
+		fleet.Images = s.images
+	}
 	return fleet, nil
 }
 
@@ -154,6 +165,11 @@ func (s *stage) SetStatus(_ context.Context, status juju.Status, message string)
 func (s *stage) SetApplicationVersion(context.Context, string) error { return nil }
 
 func (s *stage) ActionParams(context.Context) (map[string]any, error) { return s.params, nil }
+
+func (s *stage) ActionLog(_ context.Context, message string) error {
+	s.log = append(s.log, message)
+	return nil
+}
 
 func (s *stage) SetActionResults(_ context.Context, results map[string]string) error {
 	for key, value := range results {

@@ -36,6 +36,8 @@ type document struct {
 	Count            int              `json:"count"`
 	ReconcileSeconds int64            `json:"reconcile-seconds"`
 	BaseImage        string           `json:"base-image"`
+	ImagePackages    []string         `json:"image-packages,omitempty"`
+	ImageScript      string           `json:"image-script,omitempty"`
 	InstanceType     InstanceType     `json:"instance-type"`
 	CPU              int              `json:"cpu"`
 	MemoryBytes      int64            `json:"memory-bytes"`
@@ -87,6 +89,8 @@ func Encode(s CharmState) ([]byte, error) {
 		Count:            s.Count,
 		ReconcileSeconds: int64(s.ReconcileInterval / time.Second),
 		BaseImage:        s.BaseImage,
+		ImagePackages:    s.ImagePackages,
+		ImageScript:      s.ImageScript,
 		InstanceType:     s.InstanceType,
 		CPU:              s.Resources.CPU,
 		MemoryBytes:      s.Resources.Memory,
@@ -137,6 +141,8 @@ func Decode(encoded []byte) (CharmState, error) {
 		Count:             d.Count,
 		ReconcileInterval: time.Duration(d.ReconcileSeconds) * time.Second,
 		BaseImage:         d.BaseImage,
+		ImagePackages:     d.ImagePackages,
+		ImageScript:       d.ImageScript,
 		InstanceType:      d.InstanceType,
 		Resources:         Resources{CPU: d.CPU, Memory: d.MemoryBytes, Disk: d.DiskBytes},
 		Storage:           d.Storage,
@@ -218,6 +224,8 @@ func check(s CharmState) error {
 		{"count", s.Count >= 0 && s.Count <= maxRunners},
 		{"reconcile-interval", s.ReconcileInterval >= time.Minute && s.ReconcileInterval <= maxInterval*time.Minute},
 		{"base-image", baseImages[s.BaseImage] == s.BaseImage && s.BaseImage != ""},
+		{"image-packages", len(s.ImagePackages) <= maxImagePackages && !slices.ContainsFunc(s.ImagePackages, func(p string) bool { return !packageName.MatchString(p) })},
+		{"image-script", s.ImageScript == "" || scriptFault(s.ImageScript) == ""},
 		{"instance-type", s.InstanceType == VirtualMachine || s.InstanceType == Container},
 		{"resources", s.Resources.CPU >= 1 && s.Resources.CPU <= maxCPU && s.Resources.Memory > 0 && s.Resources.Disk > 0},
 		{"storage", s.Storage == JujuStorage || s.Storage == MemoryStorage},

@@ -73,6 +73,8 @@ func New(source Source) (CharmState, error) {
 	}
 	r.policyWithoutOpenStack()
 	s.BaseImage = r.baseImage()
+	s.ImagePackages = r.imagePackages()
+	s.ImageScript = r.imageScript()
 	s.InstanceType = choice(r, optionInstanceType, VirtualMachine, Container)
 	s.Storage = choice(r, optionStorage, JujuStorage, MemoryStorage)
 	s.Resources = r.resources()

@@ -86,6 +86,8 @@ func fullSource() Source {
 			"virtual-machines":           json.Number("5"),
 			"reconcile-interval":         float64(1),
 			"base-image":                 "24.04",
+			"image-packages":             "podman, libssl-dev,,podman",
+			"image-script":               " #!/bin/sh\necho done\n\n",
 			"lxd-instance-type":          "container",
 			"runner-storage":             "memory",
 			"vm-cpu":                     int64(4),
@@ -127,6 +129,8 @@ func TestNewWithEverything(t *testing.T) {
 		Count:             5,
 		ReconcileInterval: time.Minute,
 		BaseImage:         "noble",
+		ImagePackages:     []string{"libssl-dev", "podman"},
+		ImageScript:       "#!/bin/sh\necho done\n",
 		InstanceType:      Container,
 		Resources:         Resources{CPU: 4, Memory: 512 << 20, Disk: 1 << 40},
 		Storage:           MemoryStorage,
@@ -248,6 +252,13 @@ var badValues = []struct {
 	{"vm-memory", "8EiB", `vm-memory "8EiB" is not valid`},
 	{"vm-disk", "10GB", `vm-disk "10GB" is not valid: give a whole number above 0 and KiB, MiB, GiB`},
 	{"base-image", "focal", `base-image "focal" is not valid: give jammy (or 22.04), noble (24.04) or resolute (26.04)`},
+	{"image-packages", "podman, LibSSL", `image-packages "LibSSL" is not valid: give names of the distribution's packages`},
+	{"image-packages", "podman; reboot", `image-packages "podman; reboot" is not valid`},
+	{"image-packages", "--force-yes", `image-packages "--force-yes" is not valid`},
+	{"image-packages", manyPackages(), `image-packages has 201 packages: give at most 200`},
+	{"image-script", "apt-get install -y podman", "image-script does not begin with #!: give a program of at most 24576 bytes"},
+	{"image-script", "#!/bin/sh\r\ntrue", "image-script has carriage returns or NUL characters"},
+	{"image-script", "#!/bin/sh\n" + strings.Repeat("x", maxImageScript), "image-script has 24587 bytes"},
 	{"lxd-instance-type", "vm", `lxd-instance-type "vm" is not valid: give virtual-machine or container`},
 	{"runner-storage", "disk", `runner-storage "disk" is not valid: give juju-storage or memory`},
 	{"denylist", "10.0.0.5/8", `denylist "10.0.0.5/8" is not valid: give 10.0.0.0/8 for the network or 10.0.0.5 for the one address`},
@@ -448,4 +459,13 @@ func checkNew(t *testing.T, source Source) {
 	if len(text) > 1024*len(problems) {
 		t.Errorf("the problem has %d bytes", len(text))
 	}
+}
+
+// manyPackages are more than one image takes.
+func manyPackages() string {
+	var names []string
+	for i := range maxImagePackages + 1 {
+		names = append(names, fmt.Sprintf("package%d", i))
+	}
+	return strings.Join(names, ",")
 }

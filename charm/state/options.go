@@ -23,6 +23,8 @@ const (
 	optionVirtualMachines   = "virtual-machines"
 	optionReconcileInterval = "reconcile-interval"
 	optionBaseImage         = "base-image"
+	optionImagePackages     = "image-packages"
+	optionImageScript       = "image-script"
 	optionInstanceType      = "lxd-instance-type"
 	optionStorage           = "runner-storage"
 	optionCPU               = "vm-cpu"

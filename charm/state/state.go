@@ -36,6 +36,12 @@ type CharmState struct {
 
 	// BaseImage is the alias of the runners' image, such as "noble".
 	BaseImage string
+	// ImagePackages are more packages of the distribution for runner images, sorted
+	// and each one once.
+	ImagePackages []string
+	// ImageScript is a program that root runs in a runner image at the end of its
+	// making; empty when there is none.
+	ImageScript string
 	// InstanceType is what a runner's machine is on LXD.
 	InstanceType InstanceType
 	// Resources is what each runner's machine gets.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github-runner/charm/image"
 	"github-runner/charm/runner"
 	"github-runner/charm/state"
 	"github-runner/charm/takeover"
@@ -37,6 +38,18 @@ type Former interface {
 	Tidy(ctx context.Context) error
 }
 
+// Images makes images for the runners of one state.
+type Images interface {
+	// Ready makes what a machine for images needs. The unit must be held.
+	Ready(ctx context.Context) error
+	// Lock waits until nobody else on the unit's machine makes an image; waiting is
+	// called where somebody does.
+	Lock(ctx context.Context, waiting func()) (release func(), err error)
+	// Build makes an image and lets runners start from it, see image.Build. The unit
+	// need not be held.
+	Build(ctx context.Context, progress func(string)) (image.Built, error)
+}
+
 // Fleet is everything that one state of the charm works with.
 type Fleet struct {
 	Manager *runner.Manager
@@ -44,6 +57,8 @@ type Fleet struct {
 	Host Host
 	// Former is nil where nothing of another charm's is left.
 	Former Former
+	// Images makes images for the runners; nil on a cloud that makes none.
+	Images Images
 	// Queue tells which jobs of a repository wait for a runner.
 	Queue func(context.Context, runner.Scope) (runner.Queue, error)
 	// Version is the version of the runner application as far as this fleet

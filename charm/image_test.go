@@ -1,0 +1,113 @@
+package charm
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github-runner/charm/image"
+	"github-runner/charm/juju"
+	"github-runner/charm/unit"
+)
+
+// images makes images in no time.
+type images struct {
+	stage *stage
+	// busy is set while another unit makes one.
+	busy bool
+	// during is done while one is made.
+	during func()
+	// unready and broken are why it can't.
+	unready, broken error
+}
+
+func (i *images) Ready(context.Context) error { return i.unready }
+
+func (i *images) Lock(_ context.Context, waiting func()) (func(), error) {
+	if i.busy {
+		waiting()
+	}
+	return func() {}, nil
+}
+
+func (i *images) Build(_ context.Context, progress func(string)) (image.Built, error) {
+	progress("installing packages")
+	i.stage.expectStatus(juju.Maintenance, "building the runner image: installing packages")
+	if i.during != nil {
+		i.during()
+	}
+	about := image.About{RunnerVersion: "2.999.1", Made: time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)}
+	return image.Built{Fingerprint: "f1", About: about, Skipped: []string{"aproxy: no snapd"}}, i.broken
+}
+
+func imageStage(t *testing.T) (*stage, *images) {
+	s := newStage(t)
+	s.images = &images{stage: s}
+	s.hook("config-changed")
+	return s, s.images
+}
+
+func TestBuildImage(t *testing.T) {
+	s, images := imageStage(t)
+	images.busy = true
+	// A hook of another process would find the unit free.
+	images.during = func() {
+		dir, err := (&Charm{Root: s.root, Context: juju.Context{Unit: "github-runner/0", ModelUUID: s.wanted.Owner.ModelUUID}}).folder()
+		if err != nil {
+			t.Fatal(err)
+		}
+		hold, err := unit.TakeBetween(t.Context(), dir, quiet())
+		if err != nil {
+			t.Fatal(err)
+		}
+		hold.Release()
+	}
+	s.action("build-image")
+	s.expectResults(map[string]string{
+		"image": "f1", "runner-version": "2.999.1", "made": "2026-11-29T12:00:00Z", "skipped": "aproxy: no snapd", "online": "2",
+	})
+	if want := []string{"waiting for another unit of this machine, which builds one", "installing packages"}; !cmp.Equal(s.log, want) {
+		t.Errorf("progress was %q, want %q", s.log, want)
+	}
+	s.expectStatus(juju.Active, "2 runners: 2 idle")
+}
+
+func TestBuildImageThatFails(t *testing.T) {
+	for name, set := range map[string]func(*images, error){
+		"the machine": func(i *images, err error) { i.unready = err },
+		"the build":   func(i *images, err error) { i.broken = err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, images := imageStage(t)
+			set(images, errors.New("cannot build the image: cannot install packages: no network"))
+			s.action("build-image")
+			if !strings.Contains(s.failure, "cannot install packages: no network") || s.results["image"] != "" {
+				t.Errorf("failure %q, results %v", s.failure, s.results)
+			}
+			s.expectStatus(juju.Active, "2 runners: 2 idle")
+			s.expectMachines(2)
+		})
+	}
+}
+
+func TestBuildImageWhereNoneIsMade(t *testing.T) {
+	s := newStage(t)
+	s.hook("config-changed")
+	s.action("build-image")
+	if s.failure != "this cloud makes no images" {
+		t.Errorf("failure %q", s.failure)
+	}
+}
+
+func TestBuildImageWithABadConfiguration(t *testing.T) {
+	s := newStage(t)
+	s.config["path"] = "a b"
+	s.action("build-image")
+	if !strings.Contains(s.failure, `path "a b" is not valid`) {
+		t.Errorf("failure %q", s.failure)
+	}
+}
