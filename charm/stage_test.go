@@ -51,7 +51,7 @@ type stage struct {
 	queue     runner.Queue
 	queueErr  error
 
-	images    *images // nil where the cloud makes none
+	images *images // nil where the cloud makes none
 
 	status  juju.Status
 	message string

@@ -16,6 +16,8 @@ const (
 	// trialLimit is the time to boot, with a margin.
 	trialLimit = 15 * time.Minute
 	clearLimit = 2 * time.Minute
+	// hastyLimit is for what is removed by a process that was asked to end.
+	hastyLimit = 3 * time.Second
 )
 
 // Built is an image that runners start from.
@@ -28,19 +30,28 @@ type Built struct {
 
 // Build makes an image by a recipe, tries it, and makes runners start from it. The
 // recipe's base is filled in. Progress gets a line for each thing that is begun. After
-// a failure the image in use is what it was, and nothing is left of the attempt.
+// a failure the image in use is what it was, and nothing is left of the attempt but
+// what could not be removed, which the cloud takes for leftovers.
 func Build(ctx context.Context, cloud Cloud, recipe Recipe, progress func(string)) (Built, error) {
 	built, err := build(ctx, cloud, recipe, progress)
-	clearing, cancel := context.WithTimeout(context.WithoutCancel(ctx), clearLimit)
-	defer cancel()
-	if err != nil {
-		err = fmt.Errorf("cannot build the image: %w", err)
-		if built.Fingerprint != "" {
-			err = errors.Join(err, cloud.Delete(clearing, built.Fingerprint))
-		}
+	limit := clearLimit
+	if ctx.Err() != nil {
+		limit = hastyLimit
 	}
-	// The machine is nobody's image.
-	return built, errors.Join(err, cloud.Clear(clearing))
+	clearing, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	defer cancel()
+	cleared := cloud.Clear(clearing)
+	if err == nil {
+		if cleared != nil {
+			progress("the image is in use, but what it was made with stays for now: " + cleared.Error())
+		}
+		return built, nil
+	}
+	err = errors.Join(fmt.Errorf("cannot build the image: %w", err), cleared)
+	if built.Fingerprint != "" {
+		err = errors.Join(err, cloud.Delete(clearing, built.Fingerprint))
+	}
+	return Built{}, err
 }
 
 // build is Build without what has to be done however it ends. With an error, the

@@ -20,6 +20,8 @@ type fakeCloud struct {
 	// fails are the errors of calls, by name.
 	fails map[string]error
 	hangs bool
+	// stays is why the machine can't be removed once it has been used.
+	stays error
 }
 
 func (f *fakeCloud) call(name, argument string) error {
@@ -49,7 +51,15 @@ func (f *fakeCloud) Publish(_ context.Context, about About) (string, error) {
 	}
 	return "new", nil
 }
-func (f *fakeCloud) Clear(context.Context) error { return f.call("clear", "") }
+
+func (f *fakeCloud) Clear(context.Context) error {
+	err := f.call("clear", "")
+	if len(f.results) == 0 {
+		err = errors.Join(err, f.stays)
+	}
+	return err
+}
+
 func (f *fakeCloud) Use(_ context.Context, fingerprint string) error {
 	return f.call("use", fingerprint)
 }
@@ -105,7 +115,7 @@ func TestBuildThatFailsLeavesNothing(t *testing.T) {
 			if deleted := strings.Contains(calls, "delete new"); deleted != test.made {
 				t.Errorf("the image was deleted: %t, want %t; calls %s", deleted, test.made, calls)
 			}
-			if !strings.HasSuffix(calls, "clear]") {
+			if strings.LastIndex(calls, "clear") < strings.LastIndex(calls, "run") {
 				t.Errorf("the machine stays: %s", calls)
 			}
 		})
@@ -138,4 +148,22 @@ func TestBuildThatIsCalledOffLeavesNothing(t *testing.T) {
 			t.Errorf("calls are %v, want %v", cloud.calls, want)
 		}
 	})
+}
+
+// What stays of a build that did its work is removed by whoever looks for leftovers.
+func TestBuildWhoseMachineStays(t *testing.T) {
+	cloud := &fakeCloud{results: []string{good, good}}
+	var lines []string
+	_, err := Build(t.Context(), cloud, recipe(), func(line string) {
+		lines = append(lines, line)
+		if line == "starting a machine from the new image" {
+			cloud.stays = errors.New("cannot remove the machine")
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last := lines[len(lines)-1]; !strings.Contains(last, "cannot remove the machine") {
+		t.Errorf("progress ends with %q", last)
+	}
 }
