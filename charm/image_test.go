@@ -21,8 +21,13 @@ type images struct {
 	busy bool
 	// during is done while one is made.
 	during func()
+	// current is in use, due is why that is not good enough.
+	current image.Image
+	due     string
 	// unready and broken are why it can't.
 	unready, broken error
+	// unknown is why what is there is not known.
+	unknown error
 }
 
 func (i *images) Ready(context.Context) error { return i.unready }
@@ -34,6 +39,10 @@ func (i *images) Lock(_ context.Context, waiting func()) (func(), error) {
 	return func() {}, nil
 }
 
+func (i *images) Due(context.Context) (string, error) { return i.due, i.unknown }
+
+func (i *images) Current(context.Context) (image.Image, error) { return i.current, i.unknown }
+
 func (i *images) Build(_ context.Context, progress func(string)) (image.Built, error) {
 	progress("installing packages")
 	i.stage.expectStatus(juju.Maintenance, "building the runner image: installing packages")
@@ -41,7 +50,8 @@ func (i *images) Build(_ context.Context, progress func(string)) (image.Built, e
 		i.during()
 	}
 	about := image.About{RunnerVersion: "2.999.1", Made: time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)}
-	return image.Built{Fingerprint: "f1", About: about, Skipped: []string{"aproxy: no snapd"}}, i.broken
+	i.current = image.Image{Fingerprint: "f1", About: about}
+	return image.Built{Image: i.current, Skipped: []string{"aproxy: no snapd"}}, i.broken
 }
 
 func imageStage(t *testing.T) (*stage, *images) {

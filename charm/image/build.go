@@ -20,10 +20,9 @@ const (
 	hastyLimit = 3 * time.Second
 )
 
-// Built is an image that runners start from.
+// Built is an image that runners start from, and how it was made.
 type Built struct {
-	Fingerprint string
-	About
+	Image
 	// Skipped is what the image lacks that could not be had on its base.
 	Skipped []string
 }
@@ -70,7 +69,7 @@ func build(ctx context.Context, cloud Cloud, recipe Recipe, progress func(string
 	if err != nil {
 		return Built{}, err
 	}
-	built := Built{About: recipe.about(time.Now()), Skipped: made.Skipped}
+	built := Built{Image: Image{About: recipe.about(time.Now())}, Skipped: made.Skipped}
 	progress("making an image of the machine")
 	if built.Fingerprint, err = cloud.Publish(ctx, built.About); err != nil {
 		return built, err

@@ -18,8 +18,9 @@ type fakeCloud struct {
 	// results are what the machines leave, one after the other.
 	results []string
 	// fails are the errors of calls, by name.
-	fails map[string]error
-	hangs bool
+	fails   map[string]error
+	hangs   bool
+	current Image
 	// stays is why the machine can't be removed once it has been used.
 	stays error
 }
@@ -59,6 +60,8 @@ func (f *fakeCloud) Clear(context.Context) error {
 	}
 	return err
 }
+
+func (f *fakeCloud) Current(context.Context) (Image, error) { return f.current, f.call("current", "") }
 
 func (f *fakeCloud) Use(_ context.Context, fingerprint string) error {
 	return f.call("use", fingerprint)

@@ -25,11 +25,20 @@ type Cloud interface {
 	Publish(ctx context.Context, about About) (string, error)
 	// Clear removes the machine and all that it left; nil where there is none.
 	Clear(ctx context.Context) error
+	// Current returns the image that runners start from if Publish made it; one
+	// without a fingerprint where none is in use.
+	Current(ctx context.Context) (Image, error)
 	// Use makes runners start from an image that Publish made, from now on. The one
 	// before stays, for a way back; older ones are deleted.
 	Use(ctx context.Context, fingerprint string) error
 	// Delete removes an image; nil when it is gone.
 	Delete(ctx context.Context, fingerprint string) error
+}
+
+// Image is one that Publish made.
+type Image struct {
+	Fingerprint string
+	About
 }
 
 // About is what is known of an image, and kept with it.

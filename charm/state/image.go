@@ -8,6 +8,8 @@ import (
 )
 
 const (
+	// maxImageInterval is in days: GitHub refuses runner applications that are older.
+	maxImageInterval = 28
 	maxImagePackages = 200
 	// maxImageScript is in bytes: a machine's user-data has to hold it.
 	maxImageScript = 24 << 10

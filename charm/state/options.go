@@ -23,6 +23,7 @@ const (
 	optionVirtualMachines   = "virtual-machines"
 	optionReconcileInterval = "reconcile-interval"
 	optionBaseImage         = "base-image"
+	optionImageInterval     = "image-interval"
 	optionImagePackages     = "image-packages"
 	optionImageScript       = "image-script"
 	optionInstanceType      = "lxd-instance-type"
@@ -62,6 +63,8 @@ func defaultOf(option string) any {
 		return 10
 	case optionBaseImage:
 		return "jammy"
+	case optionImageInterval:
+		return 7
 	case optionInstanceType:
 		return string(VirtualMachine)
 	case optionStorage:

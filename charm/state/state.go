@@ -36,6 +36,9 @@ type CharmState struct {
 
 	// BaseImage is the alias of the runners' image, such as "noble".
 	BaseImage string
+	// ImageLife is how long a runner image is used before the unit makes another; 0
+	// where it makes none by itself.
+	ImageLife time.Duration
 	// ImagePackages are more packages of the distribution for runner images, sorted
 	// and each one once.
 	ImagePackages []string
