@@ -95,11 +95,12 @@ func hooks() map[string]handler {
 
 func actions() map[string]handler {
 	return map[string]handler{
-		"check-runners":     (*Charm).checkRunners,
-		"reconcile-runners": (*Charm).reconcileRunners,
-		"flush-runners":     (*Charm).flushRunners,
-		"drain-runners":     (*Charm).drainRunners,
-		"build-image":       (*Charm).buildImage,
+		"check-runners":       (*Charm).checkRunners,
+		"reconcile-runners":   (*Charm).reconcileRunners,
+		"flush-runners":       (*Charm).flushRunners,
+		"drain-runners":       (*Charm).drainRunners,
+		"build-image":         (*Charm).buildImage,
+		"update-dependencies": (*Charm).updateDependencies,
 	}
 }
 

@@ -80,7 +80,7 @@ func TestBuildImage(t *testing.T) {
 	s.expectResults(map[string]string{
 		"image": "f1", "runner-version": "2.999.1", "made": "2026-11-29T12:00:00Z", "skipped": "aproxy: no snapd", "online": "2",
 	})
-	if want := []string{"waiting for another unit of this machine, which builds one", "installing packages"}; !cmp.Equal(s.log, want) {
+	if want := []string{"waiting for another unit of this machine, which makes one", "installing packages"}; !cmp.Equal(s.log, want) {
 		t.Errorf("progress was %q, want %q", s.log, want)
 	}
 	s.expectStatus(juju.Active, "2 runners: 2 idle")
@@ -119,5 +119,46 @@ func TestBuildImageWithABadConfiguration(t *testing.T) {
 	s.action("build-image")
 	if !strings.Contains(s.failure, `path "a b" is not valid`) {
 		t.Errorf("failure %q", s.failure)
+	}
+}
+
+func TestUpdateDependencies(t *testing.T) {
+	elder := image.Image{Fingerprint: "f0", About: image.About{RunnerVersion: "2.1.0"}}
+	tests := map[string]struct {
+		current image.Image
+		due     string
+		days    int64
+		want    map[string]string
+	}{
+		"nothing is new": {elder, "", 7, map[string]string{
+			"flush": "False", "runner-version-before": "2.1.0", "runner-version": "2.1.0", "image": ""}},
+		"another application": {elder, "its runner application is 2.1.0", 7, map[string]string{
+			"flush": "True", "runner-version-before": "2.1.0", "runner-version": "2.999.1", "image": "f1"}},
+		"no image yet": {image.Image{}, "there is none yet", 7, map[string]string{
+			"flush": "True", "runner-version-before": "", "runner-version": "2.999.1", "image": "f1"}},
+		"no image, as the operator wants it": {image.Image{}, "there is none yet", 0, map[string]string{
+			"flush": "False", "runner-version": "", "image": ""}},
+		"made by hand, and old": {elder, "the stock image is another one", 0, map[string]string{
+			"flush": "True", "runner-version": "2.999.1"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			s, images := imageStage(t)
+			s.config["image-interval"] = test.days
+			images.current, images.due = test.current, test.due
+			s.action("update-dependencies")
+			s.expectResults(test.want)
+			s.expectResults(map[string]string{"online": "2"})
+			s.expectStatus(juju.Active, "2 runners: 2 idle")
+		})
+	}
+}
+
+func TestUpdateDependenciesWhereNothingIsKnown(t *testing.T) {
+	s, images := imageStage(t)
+	images.unknown = errors.New("LXD is away")
+	s.action("update-dependencies")
+	if s.failure != "LXD is away" || s.results["flush"] != "" {
+		t.Errorf("failure %q, results %v", s.failure, s.results)
 	}
 }
