@@ -49,6 +49,7 @@ func Run(ctx context.Context, config Config) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	a := &agent{Config: config, gate: newGate(), board: newBoard(config.Build)}
+	a.images = images{board: a.board, log: config.Log}
 	stopped, err := a.serve(ctx)
 	if err != nil {
 		return err
@@ -56,13 +57,15 @@ func Run(ctx context.Context, config Config) error {
 	defer a.drop()
 	err = a.keep(ctx)
 	cancel()
+	a.images.stop()
 	return errors.Join(err, <-stopped)
 }
 
 type agent struct {
 	Config
-	gate  *gate
-	board *board
+	gate   *gate
+	board  *board
+	images images
 
 	hold *unit.Hold // only during a turn
 	// last is what the unit remembered when the last turn ended.
@@ -131,6 +134,10 @@ func (a *agent) wait(ctx context.Context, r rest, wanted <-chan struct{}) bool {
 	case <-a.Wake:
 		a.fresh = time.Time{}
 	case <-wanted:
+	case end := <-a.images.ended:
+		if a.images.settle(end, time.Now()) {
+			a.fresh = time.Time{}
+		}
 	}
 	// Whoever wants the unit goes first.
 	select {
@@ -212,6 +219,7 @@ func (a *agent) renew(ctx context.Context, inForce state.CharmState, wanted <-ch
 	a.fleet = &fleet{Fleet: built, basis: basis, cancel: cancel}
 	a.fleet.events = watch(watching, built.Manager, wanted, a.Log)
 	a.fresh = time.Time{}
+	a.images.follow()
 	return nil
 }
 
@@ -251,6 +259,9 @@ func (a *agent) tend(ctx context.Context, inForce state.CharmState, wanted <-cha
 	}
 	if err != nil {
 		a.Log.WithError(err).Debug("not everything could be done")
+	}
+	if ctx.Err() == nil && !closed(wanted) {
+		a.lookAfterImage(ctx, inForce, result.Stalled)
 	}
 	return a.restAfter(result, again, err), nil
 }

@@ -34,6 +34,7 @@ type stage struct {
 	cloud  *slowcloud.Cloud
 	github *github
 	log    *logrus.Entry
+	images *maker // nil where the cloud makes no images
 
 	mu    sync.Mutex
 	built []state.CharmState // fleets that were assembled
@@ -145,7 +146,7 @@ func (s *stage) assemble(wanted state.CharmState, m unit.Materials) (unit.Fleet,
 	}
 	limits := runner.DefaultLimits(2)
 	limits.Settle, limits.Poll = 0, 10*time.Millisecond
-	return unit.Fleet{
+	fleet := unit.Fleet{
 		Manager: runner.NewManager(runner.Config{
 			Owner: wanted.Owner, Cloud: s.cloud, GitHub: s.github,
 			Application: func(context.Context, runner.Scope) (runner.Application, error) {
@@ -155,7 +156,11 @@ func (s *stage) assemble(wanted state.CharmState, m unit.Materials) (unit.Fleet,
 		}),
 		Budget: func() unit.Budget { return unit.Budget{Limit: 5000, Remaining: 4000} },
 		Close:  func() {},
-	}, nil
+	}
+	if s.images != nil {
+		fleet.Images = s.images
+	}
+	return fleet, nil
 }
 
 // spoilFleets makes the next fleets not be built; nil ends that.

@@ -43,6 +43,9 @@ type Status struct {
 	BackOff *BackOff `json:"back-off,omitempty"`
 	// NextWake is when the agent looks again, where nothing happens before.
 	NextWake time.Time `json:"next-wake,omitzero"`
+	// Image is how the making of the runners' image goes; nil where nothing is to be
+	// said of it.
+	Image *Image `json:"image,omitempty"`
 	// Budget is what GitHub last said of its rate limit.
 	Budget *unit.Budget `json:"github-budget,omitempty"`
 	// FormerScopes are where runners may still be registered besides.
@@ -64,6 +67,16 @@ type Runner struct {
 type BackOff struct {
 	Until  time.Time `json:"until"`
 	Reason string    `json:"reason"`
+}
+
+// Image is how the making of the runners' image goes.
+type Image struct {
+	// Doing is what is done for a new one just now, Since since when.
+	Doing string    `json:"doing,omitempty"`
+	Since time.Time `json:"since,omitzero"`
+	// LastError is why none could be made the last time, LastErrorAt when that was.
+	LastError   string    `json:"last-error,omitempty"`
+	LastErrorAt time.Time `json:"last-error-at,omitzero"`
 }
 
 // FormerScope is a place that runners were registered at before.
@@ -168,6 +181,27 @@ func (b *board) done(result runner.Result, budget unit.Budget, err error, took t
 		}
 		if err != nil {
 			s.LastError, s.LastErrorAt = err.Error(), s.Reconciled
+		}
+	})
+}
+
+// image notes what is done for a new image.
+func (b *board) image(doing string) {
+	b.change(func(s *Status) {
+		next := Image{Doing: doing, Since: time.Now().UTC()}
+		if s.Image != nil {
+			next.LastError, next.LastErrorAt = s.Image.LastError, s.Image.LastErrorAt
+		}
+		s.Image = &next
+	})
+}
+
+// imageEnded notes how a look whether an image is due, or the making of one, ended.
+func (b *board) imageEnded(err error) {
+	b.change(func(s *Status) {
+		s.Image = nil
+		if err != nil {
+			s.Image = &Image{LastError: err.Error(), LastErrorAt: time.Now().UTC()}
 		}
 	})
 }
