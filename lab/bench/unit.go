@@ -58,6 +58,7 @@ func newUnit(on *stage, charm, name string) (*unit, error) {
 			"token":              token,
 			"group":              "default",
 			"github-url":         on.githubURL,
+			"image-interval":     0,
 			"labels":             "",
 			"virtual-machines":   0,
 			"reconcile-interval": 10,

@@ -181,7 +181,8 @@ func storageRange(text string) (least, most int, err error) {
 
 // unpack unpacks a .charm file the way a unit has it in this lab: the default of
 // its option github-url leads to the lab's GitHub, so that a charm whose option
-// was reset stays inside.
+// was reset stays inside, and that of image-interval to no images but those that
+// are asked for, because the lab has no archive of packages.
 func unpack(charmFile, dir, gitHubURL string) error {
 	for _, stale := range []string{"hooks", "actions"} {
 		if err := os.RemoveAll(filepath.Join(dir, stale)); err != nil {
@@ -194,7 +195,12 @@ func unpack(charmFile, dir, gitHubURL string) error {
 	if gitHubURL == "" {
 		return nil
 	}
-	return replaceDefault(filepath.Join(dir, "config.yaml"), "github-url", gitHubURL)
+	for _, option := range []struct{ name, value string }{{"github-url", gitHubURL}, {"image-interval", "0"}} {
+		if err := replaceDefault(filepath.Join(dir, "config.yaml"), option.name, option.value); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // replaceDefault replaces an option's default in config.yaml; an option that is
@@ -218,7 +224,8 @@ func replaceDefault(path, name, value string) error {
 	if found == nil {
 		return nil
 	}
-	found.SetString(value)
+	// Its type stays.
+	found.Value = value
 	content, err = yaml.Marshal(&document)
 	if err != nil {
 		return fmt.Errorf("cannot change the charm's config.yaml: %w", err)
