@@ -77,6 +77,9 @@ func (a Assembler) Assemble(s state.CharmState, m unit.Materials) (unit.Fleet, e
 		Manager: manager,
 		Host:    host{cloud: cloud, log: log},
 		Former:  a.former(s, m, cloud, client, journal),
+		Images: images{cloud.Images(), s, func(ctx context.Context) (runner.Application, error) {
+			return client.Application(ctx, s.Scope, s.Arch.Label())
+		}},
 		Queue:   client.Queue,
 		Version: func() string { v, _ := applicationVersion.Load().(string); return v },
 		Budget:  func() unit.Budget { return unit.Budget(client.Budget()) },
