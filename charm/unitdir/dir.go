@@ -83,17 +83,18 @@ func locate(root, prefix string) (*Dir, error) {
 }
 
 func (d *Dir) make() error {
-	if err := os.MkdirAll(d.units(), 0o755); err != nil {
+	if err := os.MkdirAll(d.Units(), 0o755); err != nil {
 		return err
 	}
-	if err := checkOurs(d.units()); err != nil {
+	if err := checkOurs(d.Units()); err != nil {
 		return err
 	}
 	return makePrivate(d.path)
 }
 
-// units is the folder that the machine's units share.
-func (d *Dir) units() string {
+// Units is the folder that the machine's units share. It is there as long as one of
+// them has its own.
+func (d *Dir) Units() string {
 	return filepath.Dir(d.path)
 }
 
@@ -109,7 +110,7 @@ func (d *Dir) Remove() error {
 	if err := os.RemoveAll(d.path); err != nil {
 		return fmt.Errorf("cannot remove the unit's folder: %w", err)
 	}
-	err := os.Remove(d.units())
+	err := os.Remove(d.Units())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTEMPTY) {
 		return fmt.Errorf("cannot remove the folder of units: %w", err)
 	}

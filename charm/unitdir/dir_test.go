@@ -129,7 +129,7 @@ func TestRemove(t *testing.T) {
 		t.Errorf("another unit's folder went with it: %v", err)
 	}
 	must(t, other.Remove())
-	if _, err := os.Lstat(dir.units()); !os.IsNotExist(err) {
+	if _, err := os.Lstat(dir.Units()); !os.IsNotExist(err) {
 		t.Errorf("the folder of units is still there: %v", err)
 	}
 	if _, err := os.Stat(logs); err != nil {

@@ -27,11 +27,6 @@ type holder struct {
 // Lock takes the unit's lock and returns how to let it go, which may be called
 // more than once. It waits until ctx ends; the error then names the process
 // that has the lock. The kernel frees the lock of a process that dies.
-//
-// The wait is a blocking flock(2) in a goroutine: the kernel wakes it at the
-// instant the lock is free, and serves those who wait in their order. Nothing
-// can interrupt that call, so a Lock that was given up leaves its goroutine
-// behind until the holder lets go; it then frees the lock at once.
 func (d *Dir) Lock(ctx context.Context) (unlock func(), err error) {
 	if d.meeting != nil {
 		return d.meeting.Lock(ctx)
@@ -43,52 +38,23 @@ func (d *Dir) Lock(ctx context.Context) (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the unit's lock: %w", err)
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, errors.Join(d.notLocked(err), file.Close())
-	}
-	locked := make(chan error)
-	go func() {
-		err := flock(file)
-		select {
-		case locked <- err:
-		case <-ctx.Done():
-			file.Close()
+	if err := await(ctx, file); err != nil {
+		if ended := ctx.Err(); ended != nil {
+			return nil, d.notLocked(ended)
 		}
-	}()
-	select {
-	case err = <-locked:
-	case <-ctx.Done():
-		return nil, d.notLocked(ctx.Err())
+		return nil, fmt.Errorf("cannot get the unit's lock: %w", err)
 	}
-	if err == nil {
-		err = d.claim(file)
-	}
-	if err != nil {
+	if err := d.claim(file); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot get the unit's lock: %w", err), file.Close())
 	}
 	return func() { release(file) }, nil
 }
 
-// flock waits for the lock. Signals, such as the runtime's own, interrupt it.
-func flock(file *os.File) error {
-	for {
-		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX)
-		if !errors.Is(err, syscall.EINTR) {
-			return err
-		}
-	}
-}
-
 // claim makes sure that the locked file is still the one that others will
 // lock, and writes into it who we are.
 func (d *Dir) claim(file *os.File) error {
-	ours, err := file.Stat()
-	if err != nil {
+	if err := stillAt(file, d.Path(lockFile)); err != nil {
 		return err
-	}
-	current, err := os.Lstat(d.Path(lockFile))
-	if err != nil || !os.SameFile(ours, current) {
-		return ErrRemoved
 	}
 	data, err := json.Marshal(holder{PID: os.Getpid(), Since: time.Now().UTC().Truncate(time.Second)})
 	if err != nil {
