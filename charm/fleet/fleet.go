@@ -140,6 +140,7 @@ func (a Assembler) lxdConfig(s state.CharmState, m unit.Materials) lxd.Config {
 		Owner:        s.Owner,
 		ExchangeDir:  m.Dir.Path("exchange"),
 		ImageAlias:   s.BaseImage,
+		ImageLock:    m.Dir.Units(),
 		Arch:         string(s.Arch),
 		InstanceType: string(s.InstanceType),
 		CPU:          s.Resources.CPU,

@@ -58,8 +58,12 @@ type Config struct {
 	Socket string
 	// ExchangeDir is the folder for the exchange folders of all runners.
 	ExchangeDir string
-	// ImageAlias is the local image that runners start from: "noble".
+	// ImageAlias is the local stock image: "noble". Runners start from it, or from an
+	// image that was made of it.
 	ImageAlias string
+	// ImageLock is a file or folder that is there as long as the unit is, the same for
+	// all units of the machine: who holds its lock makes images. "": nobody does.
+	ImageLock string
 	// Arch is the architecture that the image must have, as Go calls it:
 	// "amd64" or "arm64". "": not checked.
 	Arch string
@@ -171,11 +175,14 @@ const (
 	debianSocket = "/var/lib/lxd/unix.socket"
 )
 
+// networkPrefix begins the names of the bridges of all units.
+const networkPrefix = "ghr-"
+
 // unitName is what the unit's own bridge and ACL are called, and what the names
 // of its profiles and pools start with. Bridges allow 15 characters.
 func (c Config) unitName() string {
 	sum := sha256.Sum256([]byte(c.Owner.ModelUUID + "\x00" + c.Owner.Unit))
-	return "ghr-" + hex.EncodeToString(sum[:4])
+	return networkPrefix + hex.EncodeToString(sum[:4])
 }
 
 // ownedByUnit reports whether a profile or pool is one of this unit's.

@@ -48,12 +48,12 @@ func (c *Cloud) Create(ctx context.Context, template runner.Template, birth runn
 	request := api.InstancesPost{
 		Name:   birth.Name,
 		Type:   api.InstanceType(c.config.InstanceType),
-		Source: api.InstanceSource{Type: "image", Alias: c.config.ImageAlias},
+		Source: c.source(template),
 		InstancePut: api.InstancePut{
 			Profiles: []string{c.profileName(cacheable)},
 			Config:   c.metadata(template, birth, time.Now()),
 			Devices: map[string]map[string]string{
-				exchangeDevice: {"type": "disk", "source": c.exchange(birth.Name).path(), "path": cloudinit.ExchangeDir},
+				exchangeDevice: c.exchange(birth.Name).device(),
 			},
 		},
 	}
@@ -65,6 +65,15 @@ func (c *Cloud) Create(ctx context.Context, template runner.Template, birth runn
 		return c.explainFull(server, fmt.Errorf("cannot start instance %s: %w", birth.Name, err))
 	}
 	return nil
+}
+
+// source is what a runner's disk begins as: the very image that the template was
+// hashed with, even where its alias has moved on.
+func (c *Cloud) source(template runner.Template) api.InstanceSource {
+	if template.Image == "" {
+		return api.InstanceSource{Type: "image", Alias: c.config.ImageAlias}
+	}
+	return api.InstanceSource{Type: "image", Fingerprint: template.Image}
 }
 
 // userData renders a runner's user-data, with a token of its own.

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/canonical/lxd/shared/api"
@@ -32,6 +34,9 @@ func (c *Cloud) Destroy(ctx context.Context) error {
 			return fmt.Errorf("cannot remove what runners needed: %w: instance %s exists", runner.ErrBusy, instance.Name)
 		}
 	}
+	if err := c.Images().Clear(ctx); err != nil {
+		return err
+	}
 	server, cancel, err := c.connect(ctx, deleteDeadline)
 	if err != nil {
 		return err
@@ -49,6 +54,9 @@ func (c *Cloud) Destroy(ctx context.Context) error {
 	}
 	// Last of what closes the machine: a bridge that can't be deleted stays closed.
 	if err := c.removeGuard(ctx); err != nil {
+		return err
+	}
+	if err := c.destroyImages(server); err != nil {
 		return err
 	}
 	if err := c.destroyPools(server); err != nil {
@@ -87,6 +95,24 @@ func (c *Cloud) destroyProfiles(server server) error {
 		}
 	}
 	return nil
+}
+
+// destroyImages deletes the images that were made, with the last unit whose runners
+// may start from them. Its own network is gone by then: of two units that leave at the
+// same time, one sees that it is the last.
+func (c *Cloud) destroyImages(server server) error {
+	networks, err := server.GetNetworks()
+	if err != nil {
+		return cannot(err, "list LXD's networks")
+	}
+	others := slices.ContainsFunc(networks, func(n api.Network) bool {
+		return n.Managed && n.Name != c.config.unitName() && strings.HasPrefix(n.Name, networkPrefix)
+	})
+	if others {
+		c.log.Info("images that were made for runners stay for the machine's other units")
+		return nil
+	}
+	return c.deleteImages(server, func(api.Image) bool { return true })
 }
 
 func (c *Cloud) destroyPools(server server) error {

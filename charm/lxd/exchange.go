@@ -35,6 +35,11 @@ func (e exchange) path() string {
 	return filepath.Join(e.root, e.name)
 }
 
+// device is the folder as a device of its machine.
+func (e exchange) device() map[string]string {
+	return map[string]string{"type": "disk", "source": e.path(), "path": cloudinit.ExchangeDir}
+}
+
 // exchangeOptions bound what a guest can do to the host's memory.
 const exchangeOptions = "size=1m,nr_inodes=64,mode=1777"
 
@@ -79,9 +84,14 @@ func (e exchange) remove() error {
 // files are the regular files of the folder that the manager knows, by name.
 type files map[string]bool
 
-// list reports which of the known files are there. A folder that is gone has
+// list reports which of a runner's files are there. A folder that is gone has
 // none; with an error there may be more than those found.
 func (e exchange) list() (files, error) {
+	return e.among(runnerFiles)
+}
+
+// among is list for other files.
+func (e exchange) among(known files) (files, error) {
 	found := files{}
 	root, err := os.OpenRoot(e.path())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -92,7 +102,7 @@ func (e exchange) list() (files, error) {
 	}
 	defer root.Close()
 	var failure error
-	for name := range knownFiles {
+	for name := range known {
 		info, err := root.Lstat(name)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			failure = fmt.Errorf("cannot look for the files of %s: %w", e.name, err)
@@ -102,8 +112,8 @@ func (e exchange) list() (files, error) {
 	return found, failure
 }
 
-// knownFiles are all that a runner is expected to leave.
-var knownFiles = map[string]bool{
+// runnerFiles are all that a runner is expected to leave.
+var runnerFiles = files{
 	cloudinit.PreJobMetricsFile:  true,
 	cloudinit.PreJobDoneFile:     true,
 	cloudinit.PostJobMetricsFile: true,

@@ -27,6 +27,7 @@ const lookAgain = time.Second
 // The kernel allows few watchers to a user: what it refuses to watch is looked at
 // again and again instead.
 type folderWatcher struct {
+	known   files
 	file    *os.File // nil where the kernel refused
 	changed chan struct{}
 
@@ -36,9 +37,9 @@ type folderWatcher struct {
 }
 
 // newFolderWatcher watches nothing yet. It ends with ctx; changed is never closed.
-func newFolderWatcher(ctx context.Context) *folderWatcher {
+func newFolderWatcher(ctx context.Context, known files) *folderWatcher {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
-	watcher := newFolderPoller(ctx)
+	watcher := newFolderPoller(ctx, known)
 	if err != nil {
 		return watcher
 	}
@@ -49,8 +50,8 @@ func newFolderWatcher(ctx context.Context) *folderWatcher {
 }
 
 // newFolderPoller is a watcher without the kernel's help.
-func newFolderPoller(ctx context.Context) *folderWatcher {
-	watcher := &folderWatcher{changed: make(chan struct{}, 1), unwatched: map[string]files{}}
+func newFolderPoller(ctx context.Context, known files) *folderWatcher {
+	watcher := &folderWatcher{known: known, changed: make(chan struct{}, 1), unwatched: map[string]files{}}
 	go watcher.poll(ctx)
 	return watcher
 }
@@ -69,14 +70,14 @@ func (w *folderWatcher) add(folder string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if _, known := w.unwatched[folder]; !known {
-		w.unwatched[folder] = filesIn(folder)
+		w.unwatched[folder] = w.filesIn(folder)
 	}
 	return nil
 }
 
 // filesIn is a folder's list; one that can't be read shows when it can be again.
-func filesIn(folder string) files {
-	found, _ := exchange{root: filepath.Dir(folder), name: filepath.Base(folder)}.list()
+func (w *folderWatcher) filesIn(folder string) files {
+	found, _ := exchange{root: filepath.Dir(folder), name: filepath.Base(folder)}.among(w.known)
 	return found
 }
 
@@ -99,7 +100,7 @@ func (w *folderWatcher) look() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for folder, before := range w.unwatched {
-		now := filesIn(folder)
+		now := w.filesIn(folder)
 		if _, err := os.Lstat(folder); errors.Is(err, fs.ErrNotExist) {
 			delete(w.unwatched, folder)
 			notify(w.changed)
@@ -136,7 +137,7 @@ func (w *folderWatcher) run() {
 		if err != nil {
 			return
 		}
-		if matters(buffer[:n]) {
+		if matters(buffer[:n], w.known) {
 			notify(w.changed)
 		}
 	}
@@ -145,7 +146,7 @@ func (w *folderWatcher) run() {
 // matters reports whether any of the kernel's messages is about a file that the
 // manager reads, or about the folder itself: a job may make any other file as
 // often as it likes.
-func matters(messages []byte) bool {
+func matters(messages []byte, known files) bool {
 	for len(messages) >= unix.SizeofInotifyEvent {
 		mask := binary.NativeEndian.Uint32(messages[4:])
 		length := int(binary.NativeEndian.Uint32(messages[12:]))
@@ -154,7 +155,7 @@ func matters(messages []byte) bool {
 			return true
 		}
 		name := bytes.TrimRight(messages[unix.SizeofInotifyEvent:end], "\x00")
-		if knownFiles[string(name)] || mask&(unix.IN_DELETE_SELF|unix.IN_UNMOUNT|unix.IN_Q_OVERFLOW) != 0 {
+		if known[string(name)] || mask&(unix.IN_DELETE_SELF|unix.IN_UNMOUNT|unix.IN_Q_OVERFLOW) != 0 {
 			return true
 		}
 		messages = messages[end:]

@@ -35,9 +35,9 @@ func (h Host) processes() string {
 	return h.Processes
 }
 
-func (h Host) folderWatcher(ctx context.Context) *folderWatcher {
+func (h Host) folderWatcher(ctx context.Context, known files) *folderWatcher {
 	if h.Unwatched {
-		return newFolderPoller(ctx)
+		return newFolderPoller(ctx, known)
 	}
-	return newFolderWatcher(ctx)
+	return newFolderWatcher(ctx, known)
 }

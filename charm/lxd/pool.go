@@ -89,12 +89,16 @@ func supportedDrivers(server server) ([]string, error) {
 }
 
 // fitPool gives the memory of a pool that exists the size for so many runners,
-// those included that are there beyond what is wanted.
+// those included that are there beyond what is wanted, and for a machine for images.
 func (c *Cloud) fitPool(pool *api.StoragePool, count int) error {
 	if c.config.StorageKind != MemoryStorage {
 		return nil
 	}
-	return c.fitMemory(max(count, len(c.runnersOn(*pool))))
+	count = max(count, len(c.runnersOn(*pool)))
+	if c.hasImageMachine(*pool) {
+		count++
+	}
+	return c.fitMemory(count)
 }
 
 // keepPool reports whether the configured pool can be used. One of the unit's own
@@ -227,6 +231,14 @@ func (c *Cloud) runnersOn(pool api.StoragePool) []string {
 		}
 	}
 	return names
+}
+
+// hasImageMachine reports whether the unit's machine for images is on a pool.
+func (c *Cloud) hasImageMachine(pool api.StoragePool) bool {
+	return slices.ContainsFunc(pool.UsedBy, func(user string) bool {
+		user, _, _ = strings.Cut(user, "?")
+		return user == "/1.0/instances/"+c.config.imageMachine()
+	})
 }
 
 // inUse reports whether anything but unpacked images is on a pool: these are a

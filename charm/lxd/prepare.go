@@ -41,6 +41,7 @@ func (c *Cloud) Prepare(ctx context.Context, want runner.Want) (runner.Template,
 		return runner.Template{}, err
 	}
 	defer cancel()
+	c.clearLeftovers(server)
 	// What runners may reach is kept up whether or not more can be made: those
 	// that exist go on working.
 	gateway, warnings, err := c.ensureIsolation(server, want.Count > 0)
@@ -51,12 +52,13 @@ func (c *Cloud) Prepare(ctx context.Context, want runner.Want) (runner.Template,
 	if err := c.checkUserData(template); err != nil {
 		return runner.Template{}, err
 	}
-	image, err := c.findImage(server, want.Count)
+	template.Image, warnings, err = c.findImage(server, want.Count)
 	if err != nil {
 		return runner.Template{}, err
 	}
-	if image != "" {
-		template.Hash = c.hash(want, image, c.config.policyAt(gateway))
+	template.Warnings = append(template.Warnings, warnings...)
+	if template.Image != "" {
+		template.Hash = c.hash(want, template.Image, c.config.policyAt(gateway))
 	}
 	if want.Count == 0 {
 		return template, nil
@@ -129,64 +131,6 @@ func (c *Cloud) ensureIsolation(server server, create bool) (gateway netip.Prefi
 		return gateway, warnings, c.repairNetwork(server, *network)
 	}
 	return gateway, warnings, nil
-}
-
-// releases are the names that the stock images have at their public server.
-var releases = map[string]string{"jammy": "22.04", "noble": "24.04", "resolute": "26.04"}
-
-// architectures are LXD's names for Go's.
-var architectures = map[string]string{"amd64": "x86_64", "arm64": "aarch64"}
-
-// otherType is what LXD's client says of an alias whose image is for the other
-// kind of instances; it has no code for it.
-const otherType = "Alias doesn't exist for the specified type"
-
-// findImage returns the fingerprint of the image that runners start from. Where
-// no runner is wanted none is needed: "".
-func (c *Cloud) findImage(server server, count int) (fingerprint string, err error) {
-	if c.config.InstanceType == VirtualMachine && count > 0 {
-		if err := c.checkVirtualMachines(server); err != nil {
-			return "", err
-		}
-	}
-	alias, _, err := server.GetImageAliasType(c.config.InstanceType, c.config.ImageAlias)
-	if err = classify(err); errors.Is(err, runner.ErrNotFound) || err != nil && err.Error() == otherType {
-		if count == 0 {
-			return "", nil
-		}
-		return "", runner.Trouble{Advice: "no image for the runners: " + c.imageCommand(), Err: fmt.Errorf("LXD has no %s image with the alias %s", c.config.InstanceType, c.config.ImageAlias)}
-	}
-	if err != nil {
-		return "", cannot(err, "look up the image %s", c.config.ImageAlias)
-	}
-	if c.config.Arch == "" {
-		return alias.Target, nil
-	}
-	image, _, err := server.GetImage(alias.Target)
-	if err != nil {
-		return "", cannot(err, "look up the image %s", c.config.ImageAlias)
-	}
-	wanted := architectures[c.config.Arch]
-	if image.Architecture != wanted && count == 0 {
-		return "", nil
-	}
-	if image.Architecture != wanted {
-		return "", runner.Trouble{Advice: "the image " + c.config.ImageAlias + " is for another architecture: " + c.imageCommand(), Err: fmt.Errorf("it is for %s, this machine is %s", image.Architecture, wanted)}
-	}
-	return alias.Target, nil
-}
-
-// imageCommand is what gets a stock image.
-func (c *Cloud) imageCommand() string {
-	release := releases[c.config.ImageAlias]
-	if release == "" {
-		release = c.config.ImageAlias
-	}
-	command := fmt.Sprintf("lxc image copy ubuntu:%s local: --alias %s", release, c.config.ImageAlias)
-	if c.config.InstanceType == VirtualMachine {
-		command += " --vm"
-	}
-	return command
 }
 
 func (c *Cloud) checkVirtualMachines(server server) error {

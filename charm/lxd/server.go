@@ -39,6 +39,7 @@ type surroundings interface {
 	GetStoragePool(name string) (*api.StoragePool, string, error)
 	GetImageAliasType(kind, name string) (*api.ImageAliasesEntry, string, error)
 	GetImage(fingerprint string) (*api.Image, string, error)
+	GetImages() ([]api.Image, error)
 }
 
 // writer sends what changes something. The client's typed calls for networks,
@@ -143,18 +144,28 @@ func (t boundTransport) RoundTrip(request *http.Request) (*http.Response, error)
 // change sends a request and waits until what it asks for is done, whether the
 // server answers at once or with an operation.
 func (s server) change(method, path string, body any, etag string) error {
+	_, err := s.perform(method, path, body, etag)
+	return err
+}
+
+// perform is change that returns what the operation said at its end; nil where the
+// server answered at once.
+func (s server) perform(method, path string, body any, etag string) (map[string]any, error) {
 	response, _, err := s.RawQuery(method, "/1.0"+path, body, etag)
 	if err != nil {
-		return s.explain(err)
+		return nil, s.explain(err)
 	}
 	if response.Type != api.AsyncResponse {
-		return nil
+		return nil, nil
 	}
 	operation, err := response.MetadataAsOperation()
 	if err != nil {
-		return fmt.Errorf("cannot understand LXD's answer to %s %s: %w", method, path, err)
+		return nil, fmt.Errorf("cannot understand LXD's answer to %s %s: %w", method, path, err)
 	}
-	return s.wait(operation)
+	if err := s.wait(operation); err != nil {
+		return nil, err
+	}
+	return operation.Metadata, nil
 }
 
 // wait blocks until the operation has ended and returns its failure. An operation

@@ -22,7 +22,7 @@ func (c *Cloud) Watch(ctx context.Context) (<-chan struct{}, error) {
 		cancel()
 		return nil, err
 	}
-	watcher := c.config.Host.folderWatcher(ctx)
+	watcher := c.config.Host.folderWatcher(ctx, runnerFiles)
 	c.watchFolders(watcher)
 	changed := make(chan struct{}, 1)
 	go func() {
@@ -65,7 +65,7 @@ func (c *Cloud) watchFolders(watcher *folderWatcher) {
 func (c *Cloud) PreJobDone(ctx context.Context, name string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	watcher := c.config.Host.folderWatcher(ctx)
+	watcher := c.config.Host.folderWatcher(ctx, runnerFiles)
 	if err := watcher.add(c.exchange(name).path()); err != nil && !errors.Is(err, errNoFolder) {
 		return err
 	}

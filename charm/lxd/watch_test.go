@@ -28,7 +28,7 @@ func TestFoldersAreSeenWithoutTheKernelsHelp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		watcher := newFolderPoller(ctx)
+		watcher := newFolderPoller(ctx, runnerFiles)
 		if err := watcher.add(folder); err != nil {
 			t.Fatal(err)
 		}

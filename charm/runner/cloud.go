@@ -82,6 +82,9 @@ type Template struct {
 	// belongs to one runner alone and nothing that is live. The manager only
 	// compares it.
 	Hash string
+	// Image is what its cloud calls the image that runners start from; "" where that
+	// is the cloud's to know.
+	Image string
 	// Want is what the template was prepared for.
 	Want Want
 	// BootDeadline is how long a new runner may take to come online.

@@ -1,0 +1,150 @@
+package lxd
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/canonical/lxd/shared/api"
+
+	"github-runner/charm/runner"
+)
+
+// GitHub refuses a runner application some 30 days after the next one came out.
+const (
+	// agedImage is when a person is told, with time left to act.
+	agedImage = 20 * 24 * time.Hour
+	// staleImage is when runners start from the stock image again, and download
+	// today's application.
+	staleImage = 28 * 24 * time.Hour
+)
+
+// releases are the names that the stock images have at their public server.
+var releases = map[string]string{"jammy": "22.04", "noble": "24.04", "resolute": "26.04"}
+
+// architectures are LXD's names for Go's.
+var architectures = map[string]string{"amd64": "x86_64", "arm64": "aarch64"}
+
+// otherType is what LXD's client says of an alias whose image is for the other
+// kind of instances; it has no code for it.
+const otherType = "Alias doesn't exist for the specified type"
+
+// findImage returns the fingerprint of the image that runners start from: one that
+// was made for them, or the stock image. Where no runner is wanted none is needed: "".
+func (c *Cloud) findImage(server server, count int) (fingerprint string, warnings []string, err error) {
+	if c.config.InstanceType == VirtualMachine && count > 0 {
+		if err := c.checkVirtualMachines(server); err != nil {
+			return "", nil, err
+		}
+	}
+	made, err := c.findMade(server)
+	if err != nil {
+		return "", nil, err
+	}
+	if made != nil {
+		age := time.Since(madeAt(*made))
+		if warning := c.ageWarning(age); warning != "" && count > 0 {
+			warnings = append(warnings, warning)
+		}
+		if age < staleImage {
+			return made.Fingerprint, warnings, nil
+		}
+	}
+	fingerprint, err = c.findStock(server, count)
+	return fingerprint, warnings, err
+}
+
+// findMade returns the image that was made for runners; nil where there is none that
+// they can start from.
+func (c *Cloud) findMade(server server) (*api.Image, error) {
+	target, err := server.aliased(c.config.InstanceType, c.madeAlias())
+	if err != nil || target == "" {
+		return nil, err
+	}
+	made, _, err := server.GetImage(target)
+	if err != nil {
+		return nil, cannot(ignoreMissing(err), "look up the image %s", c.madeAlias())
+	}
+	if c.config.Arch != "" && made.Architecture != architectures[c.config.Arch] {
+		return nil, nil
+	}
+	return made, nil
+}
+
+// madeAt is when an image was made. One that an operator gave the alias to may not
+// say it itself.
+func madeAt(image api.Image) time.Time {
+	made, err := time.Parse(time.RFC3339, image.Properties[propertyMade])
+	if err != nil {
+		return image.CreatedAt
+	}
+	return made
+}
+
+// ageWarning is what a person should know of an image that is so old; "": nothing.
+func (c *Cloud) ageWarning(age time.Duration) string {
+	days, command := age/(24*time.Hour), fmt.Sprintf("juju run %s build-image", c.config.Owner.Unit)
+	switch {
+	case age >= staleImage:
+		return fmt.Sprintf("the runner image was made %d days ago, and GitHub refuses runner applications after about 30: runners start from the stock image %s until there is a new one: %s", days, c.config.ImageAlias, command)
+	case age >= agedImage:
+		return fmt.Sprintf("the runner image was made %d days ago, and GitHub refuses runner applications after about 30: %s", days, command)
+	}
+	return ""
+}
+
+// aliased returns the fingerprint of the image of that kind with an alias; "" where
+// there is none.
+func (s server) aliased(kind, name string) (string, error) {
+	alias, _, err := s.GetImageAliasType(kind, name)
+	if err = classify(err); errors.Is(err, runner.ErrNotFound) || err != nil && err.Error() == otherType {
+		return "", nil
+	}
+	if err != nil {
+		return "", cannot(err, "look up the image %s", name)
+	}
+	return alias.Target, nil
+}
+
+// findStock returns the fingerprint of the stock image. Where no runner is wanted none
+// is needed: "".
+func (c *Cloud) findStock(server server, count int) (fingerprint string, err error) {
+	target, err := server.aliased(c.config.InstanceType, c.config.ImageAlias)
+	if err != nil {
+		return "", err
+	}
+	if target == "" && count == 0 {
+		return "", nil
+	}
+	if target == "" {
+		return "", runner.Trouble{Advice: "no image for the runners: " + c.imageCommand(), Err: fmt.Errorf("LXD has no %s image with the alias %s", c.config.InstanceType, c.config.ImageAlias)}
+	}
+	if c.config.Arch == "" {
+		return target, nil
+	}
+	image, _, err := server.GetImage(target)
+	if err != nil {
+		return "", cannot(err, "look up the image %s", c.config.ImageAlias)
+	}
+	wanted := architectures[c.config.Arch]
+	if image.Architecture != wanted && count == 0 {
+		return "", nil
+	}
+	if image.Architecture != wanted {
+		return "", runner.Trouble{Advice: "the image " + c.config.ImageAlias + " is for another architecture: " + c.imageCommand(), Err: fmt.Errorf("it is for %s, this machine is %s", image.Architecture, wanted)}
+	}
+	return target, nil
+}
+
+// imageCommand is what gets a stock image.
+func (c *Cloud) imageCommand() string {
+	release := releases[c.config.ImageAlias]
+	if release == "" {
+		release = c.config.ImageAlias
+	}
+	command := fmt.Sprintf("lxc image copy ubuntu:%s local: --alias %s", release, c.config.ImageAlias)
+	if c.config.InstanceType == VirtualMachine {
+		command += " --vm"
+	}
+	return command
+}
