@@ -25,8 +25,9 @@ type Cloud interface {
 	Publish(ctx context.Context, about About) (string, error)
 	// Clear removes the machine and all that it left; nil where there is none.
 	Clear(ctx context.Context) error
-	// Current returns the image that runners start from if Publish made it; one
-	// without a fingerprint where none is in use.
+	// Current returns the image that was put in the stock image's place; one without a
+	// fingerprint where there is none, and without a recipe where Publish did not make
+	// it.
 	Current(ctx context.Context) (Image, error)
 	// Use makes runners start from an image that Publish made, from now on. The one
 	// before stays, for a way back; older ones are deleted.

@@ -23,6 +23,8 @@ func Due(ctx context.Context, cloud Cloud, recipe Recipe, life time.Duration, no
 	switch {
 	case current.Fingerprint == "":
 		return "there is none yet", nil
+	case current.Recipe == "":
+		return "", nil // an operator's own, who knows what it is for
 	case current.Base != recipe.Base:
 		return "the stock image is another one", nil
 	case current.RunnerVersion != recipe.Application.Version:

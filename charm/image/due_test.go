@@ -24,6 +24,7 @@ func TestDue(t *testing.T) {
 	}{
 		"as good as new":       {nil, week, ""},
 		"none":                 {func(i *Image, _ *Recipe) { *i = Image{} }, week, "there is none yet"},
+		"an operator's own":    {func(i *Image, _ *Recipe) { *i = Image{Fingerprint: "own"} }, week, ""},
 		"another base":         {func(i *Image, _ *Recipe) { i.Base = "elder" }, week, "the stock image is another one"},
 		"another application":  {func(_ *Image, r *Recipe) { r.Application.Version = "3.0.0" }, week, "its runner application is 2.999.1, that of today is 3.0.0"},
 		"more packages":        {func(_ *Image, r *Recipe) { r.Packages = []string{"podman"} }, week, "what it is made of has changed"},

@@ -245,6 +245,25 @@ func (s server) deleteImage(fingerprint string) error {
 	return cannot(ignoreMissing(err), "delete the image %s", fingerprint)
 }
 
+// Current implements image.Cloud.
+func (i Images) Current(ctx context.Context) (image.Image, error) {
+	server, cancel, err := i.cloud.connect(ctx, callDeadline)
+	if err != nil {
+		return image.Image{}, err
+	}
+	defer cancel()
+	found, err := i.cloud.findMade(server)
+	if err != nil || found == nil {
+		return image.Image{}, err
+	}
+	return image.Image{Fingerprint: found.Fingerprint, About: image.About{
+		Recipe:        found.Properties[propertyRecipe],
+		Base:          found.Properties[propertyBase],
+		RunnerVersion: found.Properties[propertyVersion],
+		Made:          madeAt(*found),
+	}}, nil
+}
+
 // Delete implements image.Cloud.
 func (i Images) Delete(ctx context.Context, fingerprint string) error {
 	server, cancel, err := i.cloud.connect(ctx, deleteDeadline)

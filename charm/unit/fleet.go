@@ -45,8 +45,7 @@ type Images interface {
 	// Lock waits until nobody else on the unit's machine makes an image; waiting is
 	// called where somebody does.
 	Lock(ctx context.Context, waiting func()) (release func(), err error)
-	// Current is the image that runners start from if it was made here, one without a
-	// fingerprint where it was not. Due says why another should be made; "" where none
+	// Current is the image that was put in the stock image's place, see image.Cloud. Due says why another should be made; "" where none
 	// need be. The unit need not be held.
 	Current(ctx context.Context) (image.Image, error)
 	Due(ctx context.Context) (reason string, err error)

@@ -395,6 +395,12 @@ func (t *tools) ActionParams(context.Context) (params map[string]any, err error)
 	return params, err
 }
 
+// ActionLog implements charm.Operator.
+func (t *tools) ActionLog(_ context.Context, message string) error {
+	t.quote("action-log", message)
+	return t.effect("action-log", func() {})
+}
+
 // SetActionResults implements charm.Operator.
 func (t *tools) SetActionResults(_ context.Context, results map[string]string) error {
 	var shown []string
