@@ -44,10 +44,10 @@ func (i images) recipe(ctx context.Context) (image.Recipe, error) {
 		return image.Recipe{}, err
 	}
 	return image.Recipe{
-		Application:     application,
-		YQ:              image.YQ(string(i.state.Arch)),
-		Packages:        i.state.ImagePackages,
-		Script:          i.state.ImageScript,
+		Application: application,
+		YQ:          image.YQ(string(i.state.Arch)),
+		Packages:    i.state.ImagePackages,
+		Script:      i.state.ImageScript,
 		// It has no aproxy, which comes with the image.
 		Proxy:           cloudinit.Proxy(i.state.Proxies),
 		ExchangeMounted: true,
