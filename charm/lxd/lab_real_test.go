@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -83,8 +84,11 @@ func removeAll(t *testing.T, cloud *Cloud) {
 type webServer struct {
 	url     string
 	archive []byte
-	// files are more to offer, by number.
-	files []string
+	// files are more to offer, by number, and those of a folder by name.
+	files  []string
+	folder string
+	// downloads is how often the application was asked for.
+	downloads atomic.Int32
 
 	mu      sync.Mutex
 	scripts map[string]chan string
@@ -198,6 +202,7 @@ func (w *webServer) ServeHTTP(response http.ResponseWriter, request *http.Reques
 	kind, rest, _ := strings.Cut(strings.TrimPrefix(request.URL.Path, "/"), "/")
 	switch kind {
 	case "application":
+		w.downloads.Add(1)
 		response.Write(w.archive)
 	case "next":
 		w.call("online/" + rest)
@@ -208,6 +213,8 @@ func (w *webServer) ServeHTTP(response http.ResponseWriter, request *http.Reques
 		}
 	case "call":
 		w.call(rest)
+	case "folder":
+		http.ServeFile(response, request, filepath.Join(w.folder, filepath.Base(rest)))
 	case "file":
 		if number, err := strconv.Atoi(rest); err == nil && number < len(w.files) {
 			http.ServeFile(response, request, w.files[number])
