@@ -114,6 +114,10 @@ var compressions = [...]string{"zstd", ""}
 // unknownCompression is how LXD refuses a program that it does not have.
 const unknownCompression = "Invalid compression algorithm"
 
+// brokenPipe is what LXD says where its disk is full: of a program that packs it knows
+// only that it has ended.
+const brokenPipe = "signal: broken pipe"
+
 // Publish implements image.Cloud.
 func (i Images) Publish(ctx context.Context, about image.About) (string, error) {
 	c := i.cloud
@@ -135,7 +139,7 @@ func (i Images) Publish(ctx context.Context, about image.About) (string, error) 
 	}
 	if err != nil {
 		err = cannot(err, "make an image of %s", c.config.imageMachine())
-		if errors.Is(err, runner.ErrQuota) {
+		if errors.Is(err, runner.ErrQuota) || strings.Contains(err.Error(), brokenPipe) {
 			return "", runner.Trouble{Advice: fmt.Sprintf("make room on the machine's disk: LXD packs images in %s", filepath.Join(filepath.Dir(c.config.socket()), "images")), Err: err}
 		}
 		return "", err
