@@ -10,13 +10,15 @@ import (
 
 // aliased returns the image of an alias; s.mu is held.
 func (s *Server) aliased(alias string) (*storedImage, error) {
-	if s.faults.take(ImageGone, alias) != nil {
-		return nil, notFound("Image alias")
-	}
 	for _, image := range s.images {
-		if slices.ContainsFunc(image.Aliases, func(a api.ImageAlias) bool { return a.Name == alias }) {
-			return image, nil
+		if !slices.ContainsFunc(image.Aliases, func(a api.ImageAlias) bool { return a.Name == alias }) {
+			continue
 		}
+		// One that is not there anyway uses no fault up.
+		if s.faults.take(ImageGone, alias) != nil {
+			break
+		}
+		return image, nil
 	}
 	return nil, notFound("Image alias")
 }
