@@ -30,6 +30,9 @@ func (s *session) warnings() []string {
 	if s.problems != nil {
 		warnings = append(warnings, "the configuration is not applied: "+s.problems.Error())
 	}
+	if note := s.imageNote(); note != "" {
+		warnings = append(warnings, note)
+	}
 	if s.Drained() {
 		warnings = append(warnings, "the unit is drained: "+s.howToResume())
 	}

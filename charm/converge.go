@@ -88,6 +88,9 @@ func (s *session) showOutcome(ctx context.Context, result runner.Result, err err
 	}
 	look := s.orDrained(statusOf(result, err), result.View, err)
 	notes := slices.Concat(s.wanted.Warnings, result.Warnings, s.serviceNotes)
+	if note := s.imageNote(); note != "" {
+		notes = append(notes, note)
+	}
 	if s.agentOff {
 		notes = append(notes, services.AgentOffNote)
 	}
@@ -175,7 +178,7 @@ func (c *Charm) stop(ctx context.Context) error {
 	return c.with(ctx, func(s *session) error {
 		s.markStopping()
 		s.progress(ctx)("removing all runners")
-		if err := s.retire(ctx); err != nil {
+		if err := s.retire(ctx, true); err != nil {
 			return err
 		}
 		if unended != nil {
@@ -195,9 +198,9 @@ func (s *session) markStopping() {
 	}
 }
 
-// retire removes all runners and what they used. Registrations that GitHub
-// holds on to are named and no reason to fail.
-func (s *session) retire(ctx context.Context) error {
+// retire removes all runners and what they used, and their images where the unit goes
+// for good. Registrations that GitHub holds on to are named and no reason to fail.
+func (s *session) retire(ctx context.Context, forGood bool) error {
 	fleet, err := s.appliedFleet(ctx)
 	if err != nil {
 		return err
@@ -211,5 +214,9 @@ func (s *session) retire(ctx context.Context) error {
 	for _, name := range left {
 		s.Log.WithField("runner", name).Warn("GitHub still holds the registration; it removes it by itself within a day")
 	}
-	return errors.Join(formerErr, err)
+	err = errors.Join(formerErr, err)
+	if err == nil && forGood && fleet.Images != nil {
+		err = fleet.Images.Retire(ctx)
+	}
+	return err
 }

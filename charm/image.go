@@ -3,6 +3,7 @@ package charm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github-runner/charm/image"
 	"github-runner/charm/unit"
+	"github-runner/charm/unitdir"
 )
 
 // buildImage makes a runner image, lets runners start from it, and replaces idle ones
@@ -100,6 +102,9 @@ func (c *Charm) withImages(ctx context.Context, do func(imageBuilder) (map[strin
 	if unready == nil {
 		results, doErr = do(builder)
 	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("called off (%w); the next hook shows how the runners are, and removes what is left", ctx.Err())
+	}
 	// However it went, the status is the runners' again.
 	err = c.with(ctx, func(s *session) error { return s.afterImage(ctx, results, doErr == nil) })
 	return errors.Join(doErr, err)
@@ -132,7 +137,12 @@ func (s *session) readyForImage(ctx context.Context, fleet unit.Fleet) error {
 }
 
 func (b imageBuilder) build(ctx context.Context) (image.Built, error) {
-	release, err := b.fleet.Images.Lock(ctx, func() { b.progress("waiting for another unit of this machine, which makes one") })
+	locking, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	release, err := b.fleet.Images.Lock(locking, func() { cancel(errImageUnderWay) })
+	if errors.Is(context.Cause(locking), errImageUnderWay) {
+		return image.Built{}, errImageUnderWay
+	}
 	if err != nil {
 		return image.Built{}, err
 	}
@@ -140,8 +150,26 @@ func (b imageBuilder) build(ctx context.Context) (image.Built, error) {
 	return b.fleet.Images.Build(ctx, b.progress)
 }
 
+// errImageUnderWay is why an action makes no image: it would wait for up to an hour.
+var errImageUnderWay = errors.New("an image is being made already, by this unit's agent or by another unit of the machine: run the action again when it is done, or call the agent's off by image-interval=0")
+
+// imageNote says that the agent can't make images; "" where it can.
+func (s *session) imageNote() string {
+	trouble := s.Past.ImageTrouble
+	if trouble.Error == "" || s.wanted.ImageLife == 0 {
+		return ""
+	}
+	return fmt.Sprintf("no runner image could be made since %s: %s", trouble.Since.UTC().Format("2 January 15:04 UTC"), oneLine(trouble.Error))
+}
+
 // afterImage lets idle runners of another image go, and tells what was done.
 func (s *session) afterImage(ctx context.Context, results map[string]string, well bool) error {
+	if none := (unitdir.ImageTrouble{}); well && s.Past.ImageTrouble != none {
+		s.Past.ImageTrouble = none
+		if err := s.Write(); err != nil {
+			s.Log.WithError(err).Warn("that there is a runner image could not be written down")
+		}
+	}
 	done, err := s.reconcile(ctx)
 	if err != nil || !well {
 		return err

@@ -12,6 +12,7 @@ import (
 	"github-runner/charm/image"
 	"github-runner/charm/juju"
 	"github-runner/charm/unit"
+	"github-runner/charm/unitdir"
 )
 
 // images makes images in no time.
@@ -32,9 +33,10 @@ type images struct {
 
 func (i *images) Ready(context.Context) error { return i.unready }
 
-func (i *images) Lock(_ context.Context, waiting func()) (func(), error) {
+func (i *images) Lock(ctx context.Context, waiting func()) (func(), error) {
 	if i.busy {
 		waiting()
+		return nil, ctx.Err()
 	}
 	return func() {}, nil
 }
@@ -42,6 +44,8 @@ func (i *images) Lock(_ context.Context, waiting func()) (func(), error) {
 func (i *images) Due(context.Context) (string, error) { return i.due, i.unknown }
 
 func (i *images) Current(context.Context) (image.Image, error) { return i.current, i.unknown }
+
+func (i *images) Retire(context.Context) error { return nil }
 
 func (i *images) Build(_ context.Context, progress func(string)) (image.Built, error) {
 	progress("installing packages")
@@ -61,29 +65,72 @@ func imageStage(t *testing.T) (*stage, *images) {
 	return s, s.images
 }
 
+// remember changes what the unit remembers, as another process does.
+func (s *stage) remember(change func(*unitdir.State)) {
+	s.Helper()
+	dir, err := (&Charm{Root: s.root, Context: juju.Context{Unit: "github-runner/0", ModelUUID: s.wanted.Owner.ModelUUID}}).folder()
+	if err != nil {
+		s.Fatal(err)
+	}
+	hold, err := unit.TakeBetween(s.Context(), dir, quiet())
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer hold.Release()
+	change(&hold.Past)
+	if err := hold.Write(); err != nil {
+		s.Fatal(err)
+	}
+}
+
 func TestBuildImage(t *testing.T) {
 	s, images := imageStage(t)
-	images.busy = true
 	// A hook of another process would find the unit free.
-	images.during = func() {
-		dir, err := (&Charm{Root: s.root, Context: juju.Context{Unit: "github-runner/0", ModelUUID: s.wanted.Owner.ModelUUID}}).folder()
-		if err != nil {
-			t.Fatal(err)
-		}
-		hold, err := unit.TakeBetween(t.Context(), dir, quiet())
-		if err != nil {
-			t.Fatal(err)
-		}
-		hold.Release()
-	}
+	images.during = func() { s.remember(func(*unitdir.State) {}) }
 	s.action("build-image")
 	s.expectResults(map[string]string{
 		"image": "f1", "runner-version": "2.999.1", "made": "2026-11-29T12:00:00Z", "skipped": "aproxy: no snapd", "online": "2",
 	})
-	if want := []string{"waiting for another unit of this machine, which makes one", "installing packages"}; !cmp.Equal(s.log, want) {
+	if want := []string{"installing packages"}; !cmp.Equal(s.log, want) {
 		t.Errorf("progress was %q, want %q", s.log, want)
 	}
 	s.expectStatus(juju.Active, "2 runners: 2 idle")
+}
+
+func TestBuildImageBesideAnother(t *testing.T) {
+	s, images := imageStage(t)
+	images.busy = true
+	s.action("build-image")
+	if !strings.Contains(s.failure, "an image is being made already") {
+		t.Errorf("failure %q", s.failure)
+	}
+	s.expectStatus(juju.Active, "2 runners: 2 idle")
+}
+
+// What the agent could not do is told where people look, until it can, or need not.
+func TestStatusTellsOfImagesThatCouldNotBeMade(t *testing.T) {
+	s, _ := imageStage(t)
+	s.remember(func(past *unitdir.State) {
+		past.ImageTrouble = unitdir.ImageTrouble{Error: "cannot build the image: cannot install packages\nE: no podmann", Since: time.Date(2026, 11, 29, 12, 30, 0, 0, time.UTC)}
+	})
+	s.hook("update-status")
+	const note = "no runner image could be made since 29 November 12:30 UTC: cannot build the image: cannot install packages; E: no podmann"
+	s.expectStatus(juju.Active, note)
+	s.action("check-runners")
+	if !strings.Contains(s.results["warning"], note) {
+		t.Errorf("results %v", s.results)
+	}
+	s.config["image-interval"] = int64(0)
+	s.hook("config-changed")
+	if strings.Contains(s.message, "no runner image") {
+		t.Errorf("the status says %q where no image is wanted", s.message)
+	}
+	s.config["image-interval"] = int64(7)
+	s.action("build-image")
+	s.hook("update-status")
+	if strings.Contains(s.message, "no runner image") {
+		t.Errorf("the status says %q after an image was made", s.message)
+	}
 }
 
 func TestBuildImageThatFails(t *testing.T) {

@@ -79,7 +79,7 @@ func (c *Charm) storageDetaching(ctx context.Context) error {
 			}
 		}
 		s.progress(ctx)("removing what the runners had on the storage that is being detached")
-		if err := s.retire(ctx); err != nil {
+		if err := s.retire(ctx, false); err != nil {
 			return err
 		}
 		s.leftStorage()

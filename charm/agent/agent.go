@@ -219,7 +219,7 @@ func (a *agent) renew(ctx context.Context, inForce state.CharmState, wanted <-ch
 	a.fleet = &fleet{Fleet: built, basis: basis, cancel: cancel}
 	a.fleet.events = watch(watching, built.Manager, wanted, a.Log)
 	a.fresh = time.Time{}
-	a.images.follow()
+	a.images.follow(inForce)
 	return nil
 }
 

@@ -14,6 +14,7 @@ func basisOf(past unitdir.State) (string, error) {
 	past.Seen = nil
 	past.Setbacks = nil
 	past.Stopping = false
+	past.ImageTrouble = unitdir.ImageTrouble{}
 	encoded, err := json.Marshal(past)
 	if err != nil {
 		return "", fmt.Errorf("cannot compare the unit's state: %w", err)

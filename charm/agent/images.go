@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -9,6 +11,7 @@ import (
 	"github-runner/charm/image"
 	"github-runner/charm/state"
 	"github-runner/charm/unit"
+	"github-runner/charm/unitdir"
 )
 
 const (
@@ -31,8 +34,13 @@ type images struct {
 	// next is when to look again.
 	next     time.Time
 	failures int // in a row
-	// changed is set where the state has changed since a look began.
+	// inputs are what the last look was for, changed is set where that has changed
+	// since it began.
+	inputs  string
 	changed bool
+	// news is what the unit is to remember of how the last look ended; nil where it does
+	// already.
+	news *unitdir.ImageTrouble
 }
 
 // imageEnd is how a look went.
@@ -41,10 +49,28 @@ type imageEnd struct {
 	err   error
 }
 
-// follow has everything looked at anew: what failed under the last state may work
-// under this one, and what was good may not be.
-func (i *images) follow() {
+// follow calls off what is done for another state than the one in force, where the two
+// ask for other images, and has it looked at anew: what failed may work now, and what
+// was good may not be.
+func (i *images) follow(inForce state.CharmState) {
+	inputs := imageInputs(inForce)
+	if inputs == i.inputs {
+		return
+	}
+	i.inputs = inputs
 	i.next, i.failures, i.changed = time.Time{}, 0, true
+	if i.ended != nil {
+		i.cancel()
+	}
+}
+
+// imageInputs are what of a state an image is made by, and where. They are kept in
+// memory alone.
+func imageInputs(s state.CharmState) string {
+	return fmt.Sprintf("%q", []any{
+		s.ImageLife, s.ImagePackages, s.ImageScript, s.BaseImage, s.InstanceType, s.Arch, s.Resources.Disk, s.Storage, s.Scope.API,
+		s.Proxies.HTTP.Reveal(), s.Proxies.HTTPS.Reveal(), s.Proxies.NoProxy,
+	})
 }
 
 // isTime reports whether to look whether an image is due.
@@ -91,7 +117,17 @@ func (i *images) work(ctx context.Context, maker unit.Images) (image.Built, erro
 func (i *images) settle(end imageEnd, now time.Time) bool {
 	i.cancel()
 	i.ended = nil
+	if i.changed && errors.Is(end.err, context.Canceled) {
+		i.board.imageEnded(nil)
+		i.next = now
+		i.log.Info("the making of a runner image was called off: another is wanted")
+		return false
+	}
 	i.board.imageEnded(end.err)
+	i.news = &unitdir.ImageTrouble{}
+	if end.err != nil {
+		i.news = &unitdir.ImageTrouble{Error: end.err.Error(), Since: now.UTC()}
+	}
 	wait := i.rest(end.err)
 	i.next = now.Add(wait)
 	if i.changed {
@@ -134,7 +170,11 @@ func (i *images) stop() {
 // what machines need.
 func (a *agent) lookAfterImage(ctx context.Context, inForce state.CharmState, stalled bool) {
 	now := time.Now()
-	if inForce.ImageLife == 0 || a.fleet.Images == nil || stalled || a.hold.Want(inForce).Count == 0 || !a.images.isTime(now) {
+	a.noteImage(inForce)
+	// A disk in memory is for runners: a machine for images is made there when a person
+	// asks for it.
+	unwanted := inForce.ImageLife == 0 || inForce.Storage == state.MemoryStorage || a.hold.Want(inForce).Count == 0
+	if unwanted || stalled || a.fleet.Images == nil || !a.images.isTime(now) {
 		return
 	}
 	fleet, err := a.Assemble(inForce, a.hold.Materials(inForce, ""))
@@ -144,4 +184,25 @@ func (a *agent) lookAfterImage(ctx context.Context, inForce state.CharmState, st
 		return
 	}
 	a.images.begin(ctx, fleet)
+}
+
+// noteImage lets the unit remember how the last look ended, so that hooks can tell; the
+// trouble of one that makes no images by itself is over.
+func (a *agent) noteImage(inForce state.CharmState) {
+	news := a.images.news
+	if inForce.ImageLife == 0 {
+		news = &unitdir.ImageTrouble{}
+	}
+	if news == nil || *news == a.hold.Past.ImageTrouble {
+		return
+	}
+	if news.Error != "" && news.Error == a.hold.Past.ImageTrouble.Error {
+		news.Since = a.hold.Past.ImageTrouble.Since
+	}
+	a.hold.Past.ImageTrouble = *news
+	if err := a.hold.Write(); err != nil {
+		a.Log.WithError(err).Warn("that no runner image could be made could not be written down")
+		return
+	}
+	a.images.news = nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github-runner/charm/image"
 	"github-runner/charm/unit"
+	"github-runner/charm/unitdir"
 )
 
 // maker makes images when it is let.
@@ -33,6 +34,8 @@ func newMaker(due string) *maker {
 func (m *maker) Ready(context.Context) error { return errors.New("the agent's turns do that") }
 
 func (m *maker) Current(context.Context) (image.Image, error) { return image.Image{}, nil }
+
+func (m *maker) Retire(context.Context) error { return nil }
 
 func (m *maker) Due(context.Context) (string, error) {
 	m.mu.Lock()
@@ -68,6 +71,12 @@ func (m *maker) Build(ctx context.Context, progress func(string)) (image.Built, 
 	m.made++
 	m.due = ""
 	return image.Built{Image: image.Image{Fingerprint: "f1"}}, nil
+}
+
+func (m *maker) set(change func(*maker)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change(m)
 }
 
 // seen returns how often was looked, and how many were made.
@@ -127,16 +136,46 @@ func TestAgentTellsWhyNoImageCouldBeMade(t *testing.T) {
 		return now != nil && strings.Contains(now.LastError, "no network") && now.Doing == ""
 	})
 	s.untilRunning(3)
-	// It is not tried again at once, but where the state has changed.
+	s.as("a hook", func(hold *unit.Hold) {
+		if trouble := hold.Past.ImageTrouble; !strings.Contains(trouble.Error, "no network") || trouble.Since.IsZero() {
+			t.Errorf("the unit remembers %+v", trouble)
+		}
+	})
+	// It is not tried again at once, but where another image is wanted.
+	s.images.set(func(m *maker) { m.err = nil })
 	s.apply(func(config map[string]any) { config["image-packages"] = "podman" })
 	<-s.images.began
+	s.images.goOn <- struct{}{}
+	s.until("an end of the trouble", func() bool {
+		var trouble unitdir.ImageTrouble
+		s.as("a hook", func(hold *unit.Hold) { trouble = hold.Past.ImageTrouble })
+		return trouble == unitdir.ImageTrouble{}
+	})
 	s.stop()
+}
+
+// What is no longer wanted is not made to its end.
+func TestAgentCallsOffAnImageThatIsNotWantedAnyMore(t *testing.T) {
+	s := newStage(t)
+	s.images = newMaker("there is none yet")
+	s.start()
+	<-s.images.began
+	s.apply(func(config map[string]any) { config["labels"] = "gpu" }) // no matter of images
+	s.apply(func(config map[string]any) { config["image-packages"] = "podman" })
+	<-s.images.began
+	s.apply(func(config map[string]any) { config["image-interval"] = 0 })
+	s.until("the end of it", func() bool { _, _, locked := s.images.seen(); return !locked })
+	s.stop()
+	if _, made, _ := s.images.seen(); made != 0 {
+		t.Errorf("%d images were made", made)
+	}
 }
 
 func TestAgentMakesNoImageWhereNoneIsWanted(t *testing.T) {
 	for name, change := range map[string]func(map[string]any){
 		"by hand alone": func(config map[string]any) { config["image-interval"] = 0 },
 		"no runners":    func(config map[string]any) { config["virtual-machines"] = 0 },
+		"in memory":     func(config map[string]any) { config["runner-storage"] = "memory" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStage(t)

@@ -10,8 +10,8 @@ import (
 	"text/template"
 )
 
-// file is one file that cloud-init writes.
-type file struct {
+// File is one file that cloud-init writes.
+type File struct {
 	Path        string `yaml:"path"`
 	Permissions string `yaml:"permissions"`
 	Append      bool   `yaml:"append,omitempty"`
@@ -24,9 +24,9 @@ const longFile = 512
 
 const compressed = "gz+b64"
 
-// compress makes the long ones among the files shorter. They share a compressor:
+// Compress makes the long ones among the files shorter. They share a compressor:
 // making one takes longer than compressing what a runner has.
-func compress(files []file) error {
+func Compress(files []File) error {
 	writer, err := gzip.NewWriterLevel(nil, gzip.BestCompression)
 	if err != nil {
 		return err
@@ -49,7 +49,7 @@ func compress(files []file) error {
 }
 
 // files are all files that the machine starts with.
-func (m Machine) files() ([]file, error) {
+func (m Machine) files() ([]File, error) {
 	values := m.values()
 	templates := template.New("").Funcs(template.FuncMap{"shell": Shell, "systemd": systemd, "envLine": envLine, "environmentLine": environmentLine, "lower": strings.ToLower})
 	templates, err := templates.ParseFS(templateFiles, "templates/*.tmpl")
@@ -68,21 +68,21 @@ func (m Machine) files() ([]file, error) {
 		f.Content = content.String()
 		files = append(files, f)
 	}
-	if err := compress(files); err != nil {
+	if err := Compress(files); err != nil {
 		return nil, err
 	}
 	// Random, and in base64 already.
-	files = append(files, file{Path: JITPath, Permissions: "0600", Content: m.JIT.Reveal()})
+	files = append(files, File{Path: JITPath, Permissions: "0600", Content: m.JIT.Reveal()})
 	if m.Policy != nil {
-		files = append(files, file{Path: PolicyTokenPath, Permissions: "0600", Content: m.Policy.Token.Reveal()})
+		files = append(files, File{Path: PolicyTokenPath, Permissions: "0600", Content: m.Policy.Token.Reveal()})
 	}
 	return files, nil
 }
 
 // rendered are the files that come from templates; Content is the template's
 // name.
-func (m Machine) rendered() []file {
-	files := []file{
+func (m Machine) rendered() []File {
+	files := []File{
 		{Path: startPath, Permissions: "0700", Content: "start.sh.tmpl"},
 		{Path: endPath, Permissions: "0700", Content: "end.sh.tmpl"},
 		{Path: preJobPath, Permissions: "0755", Content: "pre-job.sh.tmpl"},
@@ -90,33 +90,33 @@ func (m Machine) rendered() []file {
 		{Path: "/etc/systemd/system/" + serviceName, Permissions: "0644", Content: "service.tmpl"},
 	}
 	if m.checks() != (Checks{}) {
-		files = append(files, file{Path: checkPath, Permissions: "0755", Content: "check.py.tmpl"})
+		files = append(files, File{Path: checkPath, Permissions: "0755", Content: "check.py.tmpl"})
 	}
 	if len(m.variables()) > 0 {
-		files = append(files, file{Path: "/etc/environment", Permissions: "0644", Append: true, Content: "environment.tmpl"})
+		files = append(files, File{Path: "/etc/environment", Permissions: "0644", Append: true, Content: "environment.tmpl"})
 	}
 	if !m.Proxy.IsZero() {
-		files = append(files, file{Path: "/etc/systemd/system/docker.service.d/http-proxy.conf", Permissions: "0600", Content: "docker.tmpl"})
+		files = append(files, File{Path: "/etc/systemd/system/docker.service.d/http-proxy.conf", Permissions: "0600", Content: "docker.tmpl"})
 	}
 	if !m.Aproxy.IsZero() {
 		files = append(files,
-			file{Path: aproxyPath, Permissions: "0700", Content: "aproxy.sh.tmpl"},
-			file{Path: aproxyRulesPath, Permissions: "0644", Content: "aproxy.nft.tmpl"},
+			File{Path: aproxyPath, Permissions: "0700", Content: "aproxy.sh.tmpl"},
+			File{Path: aproxyRulesPath, Permissions: "0644", Content: "aproxy.nft.tmpl"},
 		)
 	}
 	if m.DockerMirror != "" || !m.Proxy.IsZero() {
-		files = append(files, file{Path: mergePath, Permissions: "0755", Content: "merge-json.py.tmpl"})
+		files = append(files, File{Path: mergePath, Permissions: "0755", Content: "merge-json.py.tmpl"})
 	}
 	return files
 }
 
 // dataFiles are marshalled: what a job must pass, and what tells Docker's daemon
 // and client of mirror and proxy, which is merged into what the image has.
-func (m Machine) dataFiles() ([]file, error) {
-	var files []file
+func (m Machine) dataFiles() ([]File, error) {
+	var files []File
 	add := func(path string, value any) error {
 		content, err := json.Marshal(value)
-		files = append(files, file{Path: path, Permissions: "0600", Content: string(content)})
+		files = append(files, File{Path: path, Permissions: "0600", Content: string(content)})
 		return err
 	}
 	if checks := m.checks(); checks != (Checks{}) {

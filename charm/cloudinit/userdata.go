@@ -68,7 +68,7 @@ type document struct {
 	InitModules    []string   `yaml:"cloud_init_modules"`
 	ConfigModules  []string   `yaml:"cloud_config_modules"`
 	FinalModules   []string   `yaml:"cloud_final_modules"`
-	WriteFiles     []file     `yaml:"write_files"`
+	WriteFiles     []File     `yaml:"write_files"`
 	BootCommands   [][]string `yaml:"bootcmd"`
 }
 

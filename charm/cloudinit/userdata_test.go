@@ -54,7 +54,7 @@ func aproxyMachine() Machine {
 }
 
 // render returns the files of a machine's user-data by path.
-func render(t *testing.T, machine Machine) (document, map[string]file) {
+func render(t *testing.T, machine Machine) (document, map[string]File) {
 	t.Helper()
 	data, err := UserData(machine)
 	if err != nil {
@@ -67,7 +67,7 @@ func render(t *testing.T, machine Machine) (document, map[string]file) {
 	if err := yaml.Unmarshal(data, &parsed); err != nil {
 		t.Fatal(err)
 	}
-	files := map[string]file{}
+	files := map[string]File{}
 	for _, f := range parsed.WriteFiles {
 		if f.Encoding == compressed {
 			reader, err := gzip.NewReader(base64.NewDecoder(base64.StdEncoding, strings.NewReader(f.Content)))

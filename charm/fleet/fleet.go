@@ -43,9 +43,11 @@ type Assembler struct {
 // Assemble implements charm.Charm's Assemble. It makes no call.
 func (a Assembler) Assemble(s state.CharmState, m unit.Materials) (unit.Fleet, error) {
 	options := GitHubOptions(s, m.FormerCredentials, a.Version)
+	options.Way, options.Log = a.GitHub, m.Log
+	// The caches are for who holds the unit; images are made while others do.
+	unheld := github.New(options)
 	options.Cache = m.Dir.Cache("etags.json")
 	options.Tokens = m.Dir.Cache("app-tokens.json")
-	options.Way, options.Log = a.GitHub, m.Log
 	client := github.New(options)
 	cloud, err := lxd.New(a.lxdConfig(s, m))
 	if err != nil {
@@ -78,12 +80,15 @@ func (a Assembler) Assemble(s state.CharmState, m unit.Materials) (unit.Fleet, e
 		Host:    host{cloud: cloud, log: log},
 		Former:  a.former(s, m, cloud, client, journal),
 		Images: images{cloud.Images(), s, func(ctx context.Context) (runner.Application, error) {
-			return client.Application(ctx, s.Scope, s.Arch.Label())
+			return unheld.Application(ctx, s.Scope, s.Arch.Label())
 		}},
 		Queue:   client.Queue,
 		Version: func() string { v, _ := applicationVersion.Load().(string); return v },
 		Budget:  func() unit.Budget { return unit.Budget(client.Budget()) },
-		Close:   client.Close,
+		Close: func() {
+			client.Close()
+			unheld.Close()
+		},
 	}, nil
 }
 
@@ -141,6 +146,7 @@ func (a Assembler) lxdConfig(s state.CharmState, m unit.Materials) lxd.Config {
 		ExchangeDir:  m.Dir.Path("exchange"),
 		ImageAlias:   s.BaseImage,
 		ImageLock:    m.Dir.Units(),
+		ImageVariant: imageVariant(s),
 		Arch:         string(s.Arch),
 		InstanceType: string(s.InstanceType),
 		CPU:          s.Resources.CPU,

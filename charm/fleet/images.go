@@ -2,6 +2,9 @@ package fleet
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"time"
 
 	"github-runner/charm/cloudinit"
@@ -53,3 +56,25 @@ func (i images) recipe(ctx context.Context) (image.Recipe, error) {
 		ExchangeMounted: true,
 	}, nil
 }
+
+// imageVariant tells images apart that units of one machine make by other options, or
+// with the runner application of another GitHub; "" for what most have.
+func imageVariant(s state.CharmState) string {
+	inputs := struct {
+		API      string
+		Packages []string
+		Script   string
+	}{s.Scope.API, s.ImagePackages, s.ImageScript}
+	if inputs.API == publicAPI {
+		inputs.API = ""
+	}
+	if inputs.API == "" && len(inputs.Packages) == 0 && inputs.Script == "" {
+		return ""
+	}
+	canonical, _ := json.Marshal(inputs)
+	sum := sha256.Sum256(canonical)
+	return hex.EncodeToString(sum[:4])
+}
+
+// publicAPI is GitHub's own.
+const publicAPI = "https://api.github.com"

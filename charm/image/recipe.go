@@ -104,9 +104,9 @@ func (r Recipe) UserData() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot render the user-data of an image: %w", err)
 	}
-	files := []file{{Path: checkPath, Permissions: "0755", Content: string(check)}}
+	files := []cloudinit.File{{Path: checkPath, Permissions: "0755", Content: string(check)}}
 	if r.Script != "" {
-		files = append(files, file{Path: scriptPath, Permissions: "0700", Content: r.Script})
+		files = append(files, cloudinit.File{Path: scriptPath, Permissions: "0700", Content: r.Script})
 	}
 	return r.render("build.sh.tmpl", facts, files)
 }
@@ -122,13 +122,6 @@ const (
 	checkPath  = "/etc/github-runner-image/check-archive"
 	scriptPath = "/etc/github-runner-image/script"
 )
-
-// file is one file that cloud-init writes.
-type file struct {
-	Path        string `yaml:"path"`
-	Permissions string `yaml:"permissions"`
-	Content     string `yaml:"content"`
-}
 
 // values are what the templates see.
 type values struct {
@@ -150,7 +143,7 @@ type paths struct {
 }
 
 // render is the "#cloud-config" document of a machine that runs a script.
-func (r Recipe) render(script string, facts Facts, files []file) ([]byte, error) {
+func (r Recipe) render(script string, facts Facts, files []cloudinit.File) ([]byte, error) {
 	templates := template.New("").Funcs(template.FuncMap{"shell": cloudinit.Shell})
 	templates, err := templates.ParseFS(templateFiles, "templates/*.tmpl")
 	if err != nil {
@@ -165,9 +158,12 @@ func (r Recipe) render(script string, facts Facts, files []file) ([]byte, error)
 		return nil, fmt.Errorf("cannot render the user-data of an image: %w", err)
 	}
 	files = append(files,
-		file{Path: FactsPath, Permissions: "0644", Content: string(known)},
-		file{Path: workPath, Permissions: "0700", Content: work.String()},
+		cloudinit.File{Path: FactsPath, Permissions: "0644", Content: string(known)},
+		cloudinit.File{Path: workPath, Permissions: "0700", Content: work.String()},
 	)
+	if err := cloudinit.Compress(files); err != nil {
+		return nil, fmt.Errorf("cannot render the user-data of an image: %w", err)
+	}
 	document, err := yaml.Marshal(map[string]any{
 		"manage_etc_hosts": true,
 		"write_files":      files,

@@ -3,6 +3,10 @@ package image
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
+	"encoding/base64"
+	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,8 +34,8 @@ func recipe() Recipe {
 func document(t *testing.T, userData []byte) map[string]string {
 	t.Helper()
 	var parsed struct {
-		WriteFiles []file     `yaml:"write_files"`
-		RunCmd     [][]string `yaml:"runcmd"`
+		WriteFiles []cloudinit.File `yaml:"write_files"`
+		RunCmd     [][]string       `yaml:"runcmd"`
 	}
 	text, isConfig := strings.CutPrefix(string(userData), "#cloud-config\n")
 	if err := yaml.Unmarshal([]byte(text), &parsed); err != nil || !isConfig {
@@ -42,9 +46,26 @@ func document(t *testing.T, userData []byte) map[string]string {
 	}
 	files := map[string]string{}
 	for _, one := range parsed.WriteFiles {
-		files[one.Path] = one.Content
+		files[one.Path] = content(t, one)
 	}
 	return files
+}
+
+// content is a file as cloud-init writes it.
+func content(t *testing.T, one cloudinit.File) string {
+	t.Helper()
+	if one.Encoding == "" {
+		return one.Content
+	}
+	zipped, err := gzip.NewReader(base64.NewDecoder(base64.StdEncoding, strings.NewReader(one.Content)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(zipped)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 func TestScriptsAreShell(t *testing.T) {
@@ -92,13 +113,30 @@ func TestOptionsAreQuoted(t *testing.T) {
 	}
 }
 
+// Whatever a script has that is short enough, it fits.
 func TestScriptThatIsTooLong(t *testing.T) {
 	r := recipe()
-	r.Script = strings.Repeat("x", cloudinit.MaxSize)
+	r.Script = "#!/bin/sh\n" + randomText(24<<10-10)
+	if userData, err := r.UserData(); err != nil {
+		t.Errorf("%d bytes do not fit: %v", len(r.Script), err)
+	} else if got := document(t, userData)[scriptPath]; got != r.Script {
+		t.Error("the script that arrives is another one")
+	}
+	r.Script = randomText(cloudinit.MaxSize)
 	_, err := r.UserData()
 	if err == nil || !strings.Contains(err.Error(), "shorten image-script") {
 		t.Errorf("got %v, want the option to shorten", err)
 	}
+}
+
+// randomText is what compression makes little of, in characters that YAML escapes.
+func randomText(length int) string {
+	dice := rand.New(rand.NewPCG(1, 2))
+	text := make([]byte, length)
+	for i := range text {
+		text[i] = byte(1 + dice.IntN(126))
+	}
+	return string(text)
 }
 
 // The proxy of the model is for the machine while it is made: it is in no file that

@@ -64,6 +64,9 @@ type Config struct {
 	// ImageLock is a file or folder that is there as long as the unit is, the same for
 	// all units of the machine: who holds its lock makes images. "": nobody does.
 	ImageLock string
+	// ImageVariant tells the image that this unit's runners start from apart from those
+	// that the machine's other units make of the same stock image; "" for the plain one.
+	ImageVariant string
 	// Arch is the architecture that the image must have, as Go calls it:
 	// "amd64" or "arm64". "": not checked.
 	Arch string

@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/canonical/lxd/shared/api"
@@ -56,9 +54,6 @@ func (c *Cloud) Destroy(ctx context.Context) error {
 	if err := c.removeGuard(ctx); err != nil {
 		return err
 	}
-	if err := c.destroyImages(server); err != nil {
-		return err
-	}
 	if err := c.destroyPools(server); err != nil {
 		return err
 	}
@@ -95,24 +90,6 @@ func (c *Cloud) destroyProfiles(server server) error {
 		}
 	}
 	return nil
-}
-
-// destroyImages deletes the images that were made, with the last unit whose runners
-// may start from them. Its own network is gone by then: of two units that leave at the
-// same time, one sees that it is the last.
-func (c *Cloud) destroyImages(server server) error {
-	networks, err := server.GetNetworks()
-	if err != nil {
-		return cannot(err, "list LXD's networks")
-	}
-	others := slices.ContainsFunc(networks, func(n api.Network) bool {
-		return n.Managed && n.Name != c.config.unitName() && strings.HasPrefix(n.Name, networkPrefix)
-	})
-	if others {
-		c.log.Info("images that were made for runners stay for the machine's other units")
-		return nil
-	}
-	return c.deleteImages(server, func(api.Image) bool { return true })
 }
 
 func (c *Cloud) destroyPools(server server) error {

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,6 +41,8 @@ const (
 	propertyBase    = "user.github-runner.base"
 	propertyMade    = "user.github-runner.made"
 	propertyVersion = "user.github-runner.runner-version"
+	// propertyDisk is how many bytes the disk of a virtual machine has at least.
+	propertyDisk = "user.github-runner.disk"
 )
 
 // imageMachine is the name of the unit's machine for images, and of its exchange
@@ -153,18 +157,36 @@ func (i Images) Publish(ctx context.Context, about image.About) (string, error) 
 
 func (c *Cloud) properties(about image.About) map[string]string {
 	made := about.Made.UTC()
-	return map[string]string{
+	properties := map[string]string{
 		propertyRecipe:  about.Recipe,
 		propertyBase:    about.Base,
 		propertyMade:    made.Format(time.RFC3339),
 		propertyVersion: about.RunnerVersion,
 		"description":   fmt.Sprintf("GitHub runner %s on %s, made %s", about.RunnerVersion, c.config.ImageAlias, made.Format(time.DateOnly)),
 	}
+	if c.config.InstanceType == VirtualMachine {
+		properties[propertyDisk] = strconv.FormatInt(c.config.imageDisk(), 10)
+	}
+	return properties
 }
 
-// isMade reports whether an image is one that Publish made: no other is ever deleted.
+// imageDisk is the size of the disk of a machine for images, in bytes: a virtual
+// machine's image has that size, and no runner with a smaller disk can start from it.
+func (c Config) imageDisk() int64 {
+	if c.InstanceType == VirtualMachine {
+		return min(c.Disk, smallDisk)
+	}
+	return c.Disk
+}
+
+// smallDisk has room for what the recipe installs.
+const smallDisk = 8 << 30
+
+// isMade reports whether an image is one that Publish made, and that nobody has given a
+// name of their own: no other is ever deleted.
 func isMade(found api.Image) bool {
-	return found.Properties[propertyRecipe] != ""
+	own := slices.ContainsFunc(found.Aliases, func(a api.ImageAlias) bool { return !strings.HasPrefix(a.Name, aliasPrefix) })
+	return found.Properties[propertyRecipe] != "" && !own
 }
 
 // madeAlias is the name that runners look for an image that was made by.
@@ -173,8 +195,15 @@ func (c *Cloud) madeAlias() string {
 	if arch == "" {
 		arch = runtime.GOARCH
 	}
-	return fmt.Sprintf("github-runner-%s-%s-%s", c.config.ImageAlias, arch, c.config.InstanceType)
+	alias := fmt.Sprintf("%s%s-%s-%s", aliasPrefix, c.config.ImageAlias, arch, c.config.InstanceType)
+	if c.config.ImageVariant != "" {
+		alias += "-" + c.config.ImageVariant
+	}
+	return alias
 }
+
+// aliasPrefix begins the aliases of all images that were made.
+const aliasPrefix = "github-runner-"
 
 // previousSuffix ends the alias of the image that was in use before.
 const previousSuffix = "-previous"
@@ -220,10 +249,16 @@ func (s server) point(alias, fingerprint, description string) error {
 }
 
 // sweepImages deletes the images that were made and have no alias: those that are
-// older than the one before, and what a process that was killed left. Only who has the
-// lock may: the others' are without one, too, while they are tried.
+// older than the one before, and what a process that was killed left. Those of others
+// that are too old for runners go with their aliases, such as the one that this unit had
+// by other options. Only who has the lock may: the others' are without an alias, too,
+// while they are tried.
 func (c *Cloud) sweepImages(server server) error {
-	return c.deleteImages(server, func(found api.Image) bool { return len(found.Aliases) == 0 })
+	alias := c.madeAlias()
+	return c.deleteImages(server, func(found api.Image) bool {
+		ours := slices.ContainsFunc(found.Aliases, func(a api.ImageAlias) bool { return a.Name == alias || a.Name == alias+previousSuffix })
+		return len(found.Aliases) == 0 || !ours && time.Since(madeAt(found)) >= staleImage
+	})
 }
 
 // deleteImages deletes those of the images that were made.
@@ -283,4 +318,28 @@ func (i Images) Delete(ctx context.Context, fingerprint string) error {
 		return fmt.Errorf("cannot delete the image %s: the charm did not make it", fingerprint)
 	}
 	return server.deleteImage(found.Fingerprint)
+}
+
+// Retire deletes the images that were made, with the last unit whose runners may start
+// from them. It comes after Destroy: the unit's own network is gone by then, and of two
+// units that leave at the same time one sees that it is the last.
+func (i Images) Retire(ctx context.Context) error {
+	c := i.cloud
+	server, cancel, err := c.connect(ctx, deleteDeadline)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	networks, err := server.GetNetworks()
+	if err != nil {
+		return cannot(err, "list LXD's networks")
+	}
+	others := slices.ContainsFunc(networks, func(n api.Network) bool {
+		return n.Managed && n.Name != c.config.unitName() && strings.HasPrefix(n.Name, networkPrefix)
+	})
+	if others {
+		c.log.Info("images that were made for runners stay for the machine's other units")
+		return nil
+	}
+	return c.deleteImages(server, func(api.Image) bool { return true })
 }

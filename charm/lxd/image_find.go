@@ -3,6 +3,7 @@ package lxd
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/canonical/lxd/shared/api"
@@ -66,6 +67,9 @@ func (c *Cloud) findMade(server server) (*api.Image, error) {
 		return nil, cannot(ignoreMissing(err), "look up the image %s", c.madeAlias())
 	}
 	if c.config.Arch != "" && made.Architecture != architectures[c.config.Arch] {
+		return nil, nil
+	}
+	if disk, _ := strconv.ParseInt(made.Properties[propertyDisk], 10, 64); disk > c.config.Disk {
 		return nil, nil
 	}
 	return made, nil

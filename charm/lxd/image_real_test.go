@@ -98,7 +98,7 @@ func TestRealImage(t *testing.T) {
 	t.Run("ends without a result", func(t *testing.T) { endsWithoutAWord(t, cloud, stock) })
 	t.Run("killed", func(t *testing.T) { leftByAKilledProcess(t, cloud, server, stock) })
 	t.Run("the last unit", func(t *testing.T) {
-		if err := cloud.Destroy(t.Context()); err != nil {
+		if err := errors.Join(cloud.Destroy(t.Context()), images.Retire(t.Context())); err != nil {
 			t.Fatal(err)
 		}
 		all, err := server.GetImages()

@@ -80,7 +80,10 @@ func (i Images) start(ctx context.Context, fingerprint string, userData []byte) 
 				keyUserData:      string(userData),
 				"boot.autostart": "false",
 			},
-			Devices: map[string]map[string]string{exchangeDevice: c.exchange(name).device()},
+			Devices: map[string]map[string]string{
+				exchangeDevice: c.exchange(name).device(),
+				"root":         c.rootDisk(c.config.imageDisk(), cacheable),
+			},
 		},
 	}
 	if err := server.change(http.MethodPost, "/instances", request, ""); err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -236,7 +237,7 @@ func TestUse(t *testing.T) {
 			got := map[string]string{}
 			for _, one := range images {
 				for _, other := range one.Aliases {
-					if isMade(one) {
+					if one.Properties[propertyRecipe] != "" {
 						got[other.Name] = one.Fingerprint
 					}
 				}
@@ -435,18 +436,104 @@ func TestDestroyAndTheMachinesOtherUnits(t *testing.T) {
 	if err := cloud.Images().start(t.Context(), made, []byte("#cloud-config\n")); err != nil {
 		t.Fatal(err)
 	}
-	if err := cloud.Destroy(t.Context()); err != nil {
+	if err := errors.Join(cloud.Destroy(t.Context()), cloud.Images().Retire(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	nothingLeft(t, cloud, server)
 	if template, err := other.Prepare(t.Context(), hashWant()); err != nil || template.Image != made {
 		t.Errorf("the other unit's runners start from %s, %v", template.Image, err)
 	}
+	// Its storage may be detached: the unit lives on, and so does what it made.
 	if err := other.Destroy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if left := countOf(t, server.GetImages); left != stocks+1 {
+		t.Errorf("%d images are left without the unit's leaving, want one beside the %d stock images", left, stocks)
+	}
+	if err := other.Images().Retire(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if left := countOf(t, server.GetImages); left != stocks {
 		t.Errorf("%d images are left, want the %d stock images", left, stocks)
+	}
+}
+
+// Units that make other images of one stock image on one machine leave each other's
+// alone, but for what is too old for anybody.
+func TestVariantsOfAnImage(t *testing.T) {
+	cloud, server, _ := imageCloud(t)
+	plain := madeImage(t, cloud, 1)
+	if err := cloud.Images().Use(t.Context(), plain); err != nil {
+		t.Fatal(err)
+	}
+	config := cloud.config
+	config.Owner.Unit, config.ExchangeDir, config.ImageVariant = "tests/1", t.TempDir(), "0a1b2c3d"
+	other, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Images().Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := other.Images().Current(t.Context()); err != nil || found.Fingerprint != "" {
+		t.Errorf("a unit with other options starts from %+v, %v", found, err)
+	}
+	rich := madeImage(t, other, 29)
+	if err := other.Images().Use(t.Context(), rich); err != nil {
+		t.Fatal(err)
+	}
+	for _, one := range []struct {
+		cloud *Cloud
+		want  string
+	}{{cloud, plain}, {other, rich}} {
+		if found, err := one.cloud.Images().Current(t.Context()); err != nil || found.Fingerprint != one.want {
+			t.Errorf("%s starts from %+v, %v, want %s", one.cloud.config.Owner.Unit, found, err, one.want)
+		}
+	}
+	// The other's image is too old for its runners.
+	if err := cloud.Images().Use(t.Context(), madeImage(t, cloud, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := server.aliased(Container, other.madeAlias()); err != nil || found != "" {
+		t.Errorf("the image that is too old stays as %q, %v", found, err)
+	}
+}
+
+// A virtual machine's image has the size of a disk, and none with a smaller one can be
+// made of it.
+func TestImageThatIsTooLargeForTheDisk(t *testing.T) {
+	cloud, server, _ := imageCloud(t)
+	made := madeImage(t, cloud, 0)
+	properties := cloud.properties(image.About{Recipe: "large"})
+	properties[propertyDisk] = strconv.FormatInt(cloud.config.Disk+1, 10)
+	if err := server.change(http.MethodPut, apiPath("images", made), api.ImagePut{Properties: properties}, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := cloud.Images().Use(t.Context(), made); err != nil {
+		t.Fatal(err)
+	}
+	for disk, want := range map[int64]string{cloud.config.Disk: "", cloud.config.Disk + 1: made} {
+		cloud.config.Disk = disk
+		if found, err := cloud.Images().Current(t.Context()); err != nil || found.Fingerprint != want {
+			t.Errorf("with disks of %d bytes runners start from %q, %v, want %q", disk, found.Fingerprint, err, want)
+		}
+	}
+
+	cloud.config.InstanceType = VirtualMachine
+	cloud.config.Disk = 20 << 30
+	if properties := cloud.properties(image.About{}); properties[propertyDisk] != "8589934592" {
+		t.Errorf("an image for disks of 20 GiB is said to have %s bytes", properties[propertyDisk])
+	}
+	if root := cloud.rootDisk(cloud.config.imageDisk(), false); root["size"] != "8589934592B" {
+		t.Errorf("the machine's disk has %s", root["size"])
+	}
+	cloud.config.Disk = 5 << 30
+	if properties := cloud.properties(image.About{}); properties[propertyDisk] != "5368709120" {
+		t.Errorf("an image for disks of 5 GiB is said to have %s bytes", properties[propertyDisk])
+	}
+	cloud.config.InstanceType = Container
+	if properties := cloud.properties(image.About{}); properties[propertyDisk] != "" {
+		t.Error("a container's image has a size")
 	}
 }
 

@@ -50,25 +50,15 @@ func (c *Cloud) profile(cacheable bool) api.ProfilePut {
 		// the container's.
 		config["limits.memory"] = bytesOf(c.config.Memory + c.config.Disk)
 	}
-	root := map[string]string{
-		"type": "disk",
-		"path": "/",
-		"pool": c.poolName(),
-		"size": bytesOf(c.config.Disk),
-	}
 	if c.config.InstanceType == Container {
 		// Docker in a job needs it.
 		config["security.nesting"] = "true"
-	}
-	if cacheable {
-		// Nobody needs a runner's disk after a power failure.
-		root["io.cache"] = "unsafe"
 	}
 	return api.ProfilePut{
 		Description: "Runners of " + c.config.Owner.Unit,
 		Config:      config,
 		Devices: map[string]map[string]string{
-			"root": root,
+			"root": c.rootDisk(c.config.Disk, cacheable),
 			"eth0": {
 				"type":    "nic",
 				"name":    "eth0",
@@ -81,6 +71,16 @@ func (c *Cloud) profile(cacheable bool) api.ProfilePut {
 			},
 		},
 	}
+}
+
+// rootDisk is a machine's own disk, of a size in bytes.
+func (c *Cloud) rootDisk(size int64, cacheable bool) map[string]string {
+	root := map[string]string{"type": "disk", "path": "/", "pool": c.poolName(), "size": bytesOf(size)}
+	if cacheable {
+		// Nobody needs a runner's disk after a power failure.
+		root["io.cache"] = "unsafe"
+	}
+	return root
 }
 
 // ensureProfile makes the profile, or makes it again what it should be, and

@@ -8,8 +8,9 @@ import (
 )
 
 const (
-	// maxImageInterval is in days: GitHub refuses runner applications that are older.
-	maxImageInterval = 28
+	// maxImageInterval is in days: from the 20th on a person is told that GitHub will
+	// refuse the runner application.
+	maxImageInterval = 14
 	maxImagePackages = 200
 	// maxImageScript is in bytes: a machine's user-data has to hold it.
 	maxImageScript = 24 << 10

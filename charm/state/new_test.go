@@ -254,7 +254,7 @@ var badValues = []struct {
 	{"vm-memory", "8EiB", `vm-memory "8EiB" is not valid`},
 	{"vm-disk", "10GB", `vm-disk "10GB" is not valid: give a whole number above 0 and KiB, MiB, GiB`},
 	{"base-image", "focal", `base-image "focal" is not valid: give jammy (or 22.04), noble (24.04) or resolute (26.04)`},
-	{"image-interval", 29, `image-interval "29" is not valid: give a whole number from 0 to 28`},
+	{"image-interval", 15, `image-interval "15" is not valid: give a whole number from 0 to 14`},
 	{"image-packages", "podman, LibSSL", `image-packages "LibSSL" is not valid: give names of the distribution's packages`},
 	{"image-packages", "podman; reboot", `image-packages "podman; reboot" is not valid`},
 	{"image-packages", "--force-yes", `image-packages "--force-yes" is not valid`},

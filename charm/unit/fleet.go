@@ -52,6 +52,8 @@ type Images interface {
 	// Build makes an image and lets runners start from it, see image.Build. The unit
 	// need not be held.
 	Build(ctx context.Context, progress func(string)) (image.Built, error)
+	// Retire deletes the images that nobody needs once the unit is gone.
+	Retire(ctx context.Context) error
 }
 
 // Fleet is everything that one state of the charm works with.

@@ -58,6 +58,15 @@ type State struct {
 	// OnStorage is set while a runner's disk may be on Juju's storage, whatever
 	// the configuration says by now.
 	OnStorage bool `json:"on-storage,omitempty"`
+	// ImageTrouble is why the agent could not make a runner image the last time.
+	ImageTrouble ImageTrouble `json:"image-trouble,omitzero"`
+}
+
+// ImageTrouble is why no runner image could be made, since when; zero where nothing is
+// wrong.
+type ImageTrouble struct {
+	Error string    `json:"error"`
+	Since time.Time `json:"since"`
 }
 
 // Scope is a place of registration at GitHub, of the same shape as the
