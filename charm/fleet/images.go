@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"time"
 
 	"github-runner/charm/cloudinit"
@@ -57,24 +56,19 @@ func (i images) recipe(ctx context.Context) (image.Recipe, error) {
 	}, nil
 }
 
-// imageVariant tells images apart that units of one machine make by other options, or
-// with the runner application of another GitHub; "" for what most have.
-func imageVariant(s state.CharmState) string {
-	inputs := struct {
-		API      string
-		Packages []string
-		Script   string
-	}{s.Scope.API, s.ImagePackages, s.ImageScript}
-	if inputs.API == publicAPI {
-		inputs.API = ""
-	}
-	if inputs.API == "" && len(inputs.Packages) == 0 && inputs.Script == "" {
+// imageVariant tells the image of an application with options for it, or with another
+// GitHub and so another runner application, apart from the plain one; "" for that. It
+// does not depend on what the options are: while an image is made by new ones, runners
+// start from that of the old ones.
+func imageVariant(s state.CharmState, app string) string {
+	if isPublic(s) && len(s.ImagePackages) == 0 && s.ImageScript == "" {
 		return ""
 	}
-	canonical, _ := json.Marshal(inputs)
-	sum := sha256.Sum256(canonical)
+	sum := sha256.Sum256([]byte(s.Owner.ModelUUID + "\x00" + app))
 	return hex.EncodeToString(sum[:4])
 }
 
-// publicAPI is GitHub's own.
-const publicAPI = "https://api.github.com"
+// isPublic reports whether the runners are GitHub's own service's.
+func isPublic(s state.CharmState) bool {
+	return s.Scope.API == "https://api.github.com"
+}

@@ -66,7 +66,9 @@ type Config struct {
 	ImageLock string
 	// ImageVariant tells the image that this unit's runners start from apart from those
 	// that the machine's other units make of the same stock image; "" for the plain one.
+	// With PlainImage they start from the plain one while there is none of the variant.
 	ImageVariant string
+	PlainImage   bool
 	// Arch is the architecture that the image must have, as Go calls it:
 	// "amd64" or "arm64". "": not checked.
 	Arch string

@@ -191,15 +191,19 @@ func isMade(found api.Image) bool {
 
 // madeAlias is the name that runners look for an image that was made by.
 func (c *Cloud) madeAlias() string {
+	if c.config.ImageVariant == "" {
+		return c.plainAlias()
+	}
+	return c.plainAlias() + "-" + c.config.ImageVariant
+}
+
+// plainAlias is madeAlias without a variant.
+func (c *Cloud) plainAlias() string {
 	arch := c.config.Arch
 	if arch == "" {
 		arch = runtime.GOARCH
 	}
-	alias := fmt.Sprintf("%s%s-%s-%s", aliasPrefix, c.config.ImageAlias, arch, c.config.InstanceType)
-	if c.config.ImageVariant != "" {
-		alias += "-" + c.config.ImageVariant
-	}
-	return alias
+	return fmt.Sprintf("%s%s-%s-%s", aliasPrefix, c.config.ImageAlias, arch, c.config.InstanceType)
 }
 
 // aliasPrefix begins the aliases of all images that were made.
@@ -291,7 +295,7 @@ func (i Images) Current(ctx context.Context) (image.Image, error) {
 		return image.Image{}, err
 	}
 	defer cancel()
-	found, err := i.cloud.findMade(server)
+	found, err := i.cloud.findMade(server, i.cloud.madeAlias())
 	if err != nil || found == nil {
 		return image.Image{}, err
 	}

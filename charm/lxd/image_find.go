@@ -38,9 +38,15 @@ func (c *Cloud) findImage(server server, count int) (fingerprint string, warning
 			return "", nil, err
 		}
 	}
-	made, err := c.findMade(server)
+	made, err := c.findMade(server, c.madeAlias())
+	if made == nil && err == nil && c.config.PlainImage && c.config.ImageVariant != "" {
+		made, err = c.findMade(server, c.plainAlias())
+	}
 	if err != nil {
 		return "", nil, err
+	}
+	if made != nil && made.Properties[propertyRecipe] == "" {
+		return made.Fingerprint, nil, nil // an operator's own, who knows what it is for
 	}
 	if made != nil {
 		age := time.Since(madeAt(*made))
@@ -55,16 +61,16 @@ func (c *Cloud) findImage(server server, count int) (fingerprint string, warning
 	return fingerprint, warnings, err
 }
 
-// findMade returns the image that was made for runners; nil where there is none that
-// they can start from.
-func (c *Cloud) findMade(server server) (*api.Image, error) {
-	target, err := server.aliased(c.config.InstanceType, c.madeAlias())
+// findMade returns the image that was made for runners, and has that alias; nil where
+// there is none that they can start from.
+func (c *Cloud) findMade(server server, alias string) (*api.Image, error) {
+	target, err := server.aliased(c.config.InstanceType, alias)
 	if err != nil || target == "" {
 		return nil, err
 	}
 	made, _, err := server.GetImage(target)
 	if err != nil {
-		return nil, cannot(ignoreMissing(err), "look up the image %s", c.madeAlias())
+		return nil, cannot(ignoreMissing(err), "look up the image %s", alias)
 	}
 	if c.config.Arch != "" && made.Architecture != architectures[c.config.Arch] {
 		return nil, nil
@@ -75,8 +81,7 @@ func (c *Cloud) findMade(server server) (*api.Image, error) {
 	return made, nil
 }
 
-// madeAt is when an image was made. One that an operator gave the alias to may not
-// say it itself.
+// madeAt is when an image was made. One that was copied may not say it itself.
 func madeAt(image api.Image) time.Time {
 	made, err := time.Parse(time.RFC3339, image.Properties[propertyMade])
 	if err != nil {

@@ -180,7 +180,7 @@ func TestImagesThatAreOfNoUse(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if found, err := cloud.findMade(server); found != nil || err != nil {
+			if found, err := cloud.findMade(server, cloud.madeAlias()); found != nil || err != nil {
 				t.Errorf("found %+v, %v", found, err)
 			}
 		})
@@ -476,7 +476,13 @@ func TestVariantsOfAnImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	if found, err := other.Images().Current(t.Context()); err != nil || found.Fingerprint != "" {
-		t.Errorf("a unit with other options starts from %+v, %v", found, err)
+		t.Errorf("a unit with other options has %+v, %v", found, err)
+	}
+	for may, want := range map[bool]string{false: stockOf(t, cloud), true: plain} {
+		other.config.PlainImage = may
+		if template, err := other.Prepare(t.Context(), hashWant()); err != nil || template.Image != want {
+			t.Errorf("while it has none, its runners start from %s, %v, want %s", template.Image, err, want)
+		}
 	}
 	rich := madeImage(t, other, 29)
 	if err := other.Images().Use(t.Context(), rich); err != nil {
@@ -497,6 +503,15 @@ func TestVariantsOfAnImage(t *testing.T) {
 	if found, err := server.aliased(Container, other.madeAlias()); err != nil || found != "" {
 		t.Errorf("the image that is too old stays as %q, %v", found, err)
 	}
+}
+
+func stockOf(t *testing.T, cloud *Cloud) string {
+	t.Helper()
+	stock, err := cloud.Images().Stock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stock
 }
 
 // A virtual machine's image has the size of a disk, and none with a smaller one can be
