@@ -77,7 +77,22 @@ func build(ctx context.Context, cloud Cloud, recipe Recipe, progress func(string
 	if err := try(ctx, cloud, recipe, built.Fingerprint, progress); err != nil {
 		return built, err
 	}
-	return built, cloud.Use(ctx, built.Fingerprint)
+	return built, use(ctx, cloud, built.Fingerprint)
+}
+
+// use makes runners start from an image. Where an answer was lost, whether they do
+// decides: an image that is in use must not be deleted.
+func use(ctx context.Context, cloud Cloud, fingerprint string) error {
+	err := cloud.Use(ctx, fingerprint)
+	if err == nil {
+		return nil
+	}
+	looking, cancel := context.WithTimeout(context.WithoutCancel(ctx), hastyLimit)
+	defer cancel()
+	if current, lookErr := cloud.Current(looking); lookErr == nil && current.Fingerprint == fingerprint {
+		return nil
+	}
+	return err
 }
 
 // try starts a machine from an image and looks whether a runner could work in it.

@@ -153,6 +153,17 @@ func TestBuildThatIsCalledOffLeavesNothing(t *testing.T) {
 	})
 }
 
+// An image whose use was begun, though the answer was lost, is in use.
+func TestBuildWhoseLastAnswerIsLost(t *testing.T) {
+	cloud := &fakeCloud{results: []string{good, good}, fails: map[string]error{"use": errors.New("EOF")}, current: Image{Fingerprint: "new"}}
+	if built, err := Build(t.Context(), cloud, recipe(), func(string) {}); err != nil || built.Fingerprint != "new" {
+		t.Errorf("built %+v, %v", built, err)
+	}
+	if calls := fmt.Sprint(cloud.calls); strings.Contains(calls, "delete") {
+		t.Errorf("the image in use was deleted: %s", calls)
+	}
+}
+
 // What stays of a build that did its work is removed by whoever looks for leftovers.
 func TestBuildWhoseMachineStays(t *testing.T) {
 	cloud := &fakeCloud{results: []string{good, good}}
