@@ -19,7 +19,8 @@
 //	same A B       fail unless both words are equal; ! unless they differ
 //	needs-root WHY leave the session out where the tests run without root
 //
-// ACCEPTANCE_BIN names a folder with lab and github-runner_<arch>.charm that
+// ACCEPTANCE_KILLS is how often the session "kills" kills each of what it kills, 2
+// unless it is set. ACCEPTANCE_BIN names a folder with lab and github-runner_<arch>.charm that
 // are to be tested; without it both are built. ACCEPTANCE_REAL=require makes it
 // a failure that no real LXD can run, as it does with whatever else can't be tested
 // on a machine (package lab/skip).

@@ -2,6 +2,7 @@ package acceptance
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -57,6 +58,9 @@ func (s stage) setup(env *testscript.Env) error {
 	}
 	env.Values[clockKey{}] = &clock{}
 	env.Values[testKey{}] = t
+	if err := setKills(env); err != nil {
+		return err
+	}
 	env.Setenv("LAB_DIR", dir)
 	env.Setenv("ROOT", filepath.Join(dir, "root"))
 	env.Setenv("CHARM", "./"+filepath.Base(s.charm))
@@ -74,6 +78,18 @@ func (s stage) setup(env *testscript.Env) error {
 	if err != nil {
 		return fmt.Errorf("cannot bring up a lab: %w\n%s", err, out)
 	}
+	return nil
+}
+
+// setKills tells the session "kills" how often to kill, and how many jobs that makes:
+// one beside each kill of the four kinds, and one beside all.
+func setKills(env *testscript.Env) error {
+	kills, err := strconv.Atoi(cmp.Or(os.Getenv("ACCEPTANCE_KILLS"), "2"))
+	if err != nil || kills < 1 {
+		return fmt.Errorf("ACCEPTANCE_KILLS is %q: give a whole number above 0", os.Getenv("ACCEPTANCE_KILLS"))
+	}
+	env.Setenv("KILLS", strconv.Itoa(kills))
+	env.Setenv("KILLED_JOBS", strconv.Itoa(4*kills+1))
 	return nil
 }
 
