@@ -58,11 +58,16 @@ func (c *Cloud) Create(ctx context.Context, template runner.Template, birth runn
 		},
 	}
 	request.Config[keyUserData] = string(userData)
+	return c.launch(server, request)
+}
+
+// launch makes an instance and switches it on.
+func (c *Cloud) launch(server server, request api.InstancesPost) error {
 	if err := server.change(http.MethodPost, "/instances", request, ""); err != nil {
-		return c.explainFull(server, fmt.Errorf("cannot create instance %s: %w", birth.Name, err))
+		return c.explainFull(server, fmt.Errorf("cannot create instance %s: %w", request.Name, err))
 	}
-	if err := server.power(birth.Name, "start"); err != nil {
-		return c.explainFull(server, fmt.Errorf("cannot start instance %s: %w", birth.Name, err))
+	if err := server.power(request.Name, "start"); err != nil {
+		return c.explainFull(server, fmt.Errorf("cannot start instance %s: %w", request.Name, err))
 	}
 	return nil
 }

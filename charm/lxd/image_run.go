@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -86,13 +85,7 @@ func (i Images) start(ctx context.Context, fingerprint string, userData []byte) 
 			},
 		},
 	}
-	if err := server.change(http.MethodPost, "/instances", request, ""); err != nil {
-		return c.explainFull(server, fmt.Errorf("cannot create instance %s: %w", name, err))
-	}
-	if err := server.power(name, "start"); err != nil {
-		return c.explainFull(server, fmt.Errorf("cannot start instance %s: %w", name, err))
-	}
-	return nil
+	return c.launch(server, request)
 }
 
 // awaitPowerOff waits until the machine has switched itself off. It looks again

@@ -45,9 +45,10 @@ type Images interface {
 	// Lock waits until nobody else on the unit's machine makes an image; waiting is
 	// called where somebody does.
 	Lock(ctx context.Context, waiting func()) (release func(), err error)
-	// Current is the image that was put in the stock image's place, see image.Cloud. Due says why another should be made; "" where none
-	// need be. The unit need not be held.
+	// Current is the image that was put in the stock image's place, see image.Cloud.
 	Current(ctx context.Context) (image.Image, error)
+	// Due says why another should be made; "" where none need be. For neither must the
+	// unit be held.
 	Due(ctx context.Context) (reason string, err error)
 	// Build makes an image and lets runners start from it, see image.Build. The unit
 	// need not be held.

@@ -65,7 +65,8 @@ func TestLockPathOfWhatIsNotThere(t *testing.T) {
 		result <- err
 	}()
 	<-waiting
-	// The other may open it only now: then it was not there.
+	// The other may open it only now: then it was not there. That it waits in the kernel
+	// tells nobody; a slow machine lets the test pass, never fail.
 	time.Sleep(20 * time.Millisecond)
 	must(t, os.Remove(folder))
 	unlock()

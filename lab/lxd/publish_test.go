@@ -48,6 +48,7 @@ func (d *daemon) ended(name string) image.Result {
 		if time.Now().After(deadline) {
 			d.t.Fatalf("%s does not power off", name)
 		}
+		// Another process may be the daemon: it tells nobody here.
 		time.Sleep(time.Millisecond)
 	}
 	content, _ := d.file(name, image.ResultFile)
