@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -40,6 +41,7 @@ func TestRealLXDDownAfterCrash(t *testing.T) {
 	t.Cleanup(func() { assertGone(t, l, bridge) })
 	startContainer(t, ctx, l, bridge)
 	assertReaches(t, ctx, l, l.GitHubURL)
+	assertStartsAgain(t, ctx, l)
 	if err := run(ctx, "nft", "add", "table", "inet", bridge); err != nil {
 		t.Fatal(err)
 	}
@@ -122,6 +124,42 @@ func TestRealLXDDownWithoutLXD(t *testing.T) {
 		t.Errorf("firewall chains are left: %v, error %v", chains, err)
 	}
 	t.Logf("%s", progress)
+}
+
+// assertStartsAgain kills the daemon itself, as its own crash does, and waits until
+// one answers that is another.
+func assertStartsAgain(t *testing.T, ctx context.Context, l *Lab) {
+	t.Helper()
+	daemons := func() []proc {
+		found, err := processes(func(p proc) bool {
+			return len(p.args) > 0 && p.args[0] == "lxd" && slices.Contains(p.env, ownerVariable+"="+l.Dir)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	first := daemons()
+	if len(first) != 1 {
+		t.Fatalf("got the daemons %v, want one", first)
+	}
+	if err := syscall.Kill(first[0].PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if !first[0].waitGone(ctx, stopTimeout) {
+		t.Fatal("LXD survives SIGKILL")
+	}
+	deadline, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	for !lxdReady(deadline, l.LXDSocket()) {
+		select {
+		case <-deadline.Done():
+			t.Fatal("LXD was not started again after it was killed")
+		case <-tick.C:
+		}
+	}
 }
 
 // processesOfContainer returns the children of the container's monitor.

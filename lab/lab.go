@@ -41,6 +41,8 @@ type Lab struct {
 	LXDDir string `json:"lxd_dir"`
 	// Root is what $GITHUB_RUNNER_ROOT has to be.
 	Root string `json:"root"`
+	// Program is the path of the lab program, which the background processes run.
+	Program string `json:"program"`
 	// Processes run in the background until Down ends them.
 	Processes []Process `json:"processes"`
 

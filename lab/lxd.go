@@ -122,7 +122,7 @@ func (l *Lab) makeLXDDir() error {
 func (l *Lab) spawnLXD(ctx context.Context) error {
 	return l.start(ctx, spawn{
 		name:  "lxd",
-		argv:  []string{"lxd", "--group", "root"},
+		argv:  []string{l.Program, "keep-lxd"},
 		env:   append(l.daemonEnv(), "LXD_DIR="+l.LXDDir),
 		ready: func(ctx context.Context) bool { return lxdReady(ctx, l.LXDSocket()) },
 	})

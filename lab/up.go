@@ -72,10 +72,11 @@ func Up(ctx context.Context, options Options) (*Lab, error) {
 	}
 
 	l := &Lab{
-		Dir:    dir,
-		Cloud:  cloud,
-		LXDDir: filepath.Join(dir, "lxd"),
-		Root:   filepath.Join(dir, "root"),
+		Dir:     dir,
+		Cloud:   cloud,
+		LXDDir:  filepath.Join(dir, "lxd"),
+		Root:    filepath.Join(dir, "root"),
+		Program: options.Program,
 	}
 	if cloud == CloudLXD && !openToAll(dir) {
 		l.LXDDir = filepath.Join(outsideDir, tagOf(dir))
@@ -199,11 +200,11 @@ func (l *Lab) up(ctx context.Context, options Options) error {
 	if l.Cloud == CloudLXD {
 		start = l.startReal
 	}
-	if err := start(ctx, options.Program, images, step); err != nil {
+	if err := start(ctx, images, step); err != nil {
 		return err
 	}
 	step("starting the Juju model")
-	if err := l.start(ctx, l.server(options.Program, "serve-juju")); err != nil {
+	if err := l.start(ctx, l.server("serve-juju")); err != nil {
 		return err
 	}
 	before, err := l.Take(ctx)
@@ -230,12 +231,12 @@ func (l *Lab) switchAgentOff() error {
 	return nil
 }
 
-func (l *Lab) startEmulated(ctx context.Context, program string, _ image.Builder, step func(string)) error {
+func (l *Lab) startEmulated(ctx context.Context, _ image.Builder, step func(string)) error {
 	if err := os.MkdirAll(l.LXDDir, 0o711); err != nil {
 		return fmt.Errorf("cannot start a lab: %w", err)
 	}
 	step("starting the emulation of LXD")
-	if err := l.start(ctx, l.server(program, "serve-lxd")); err != nil {
+	if err := l.start(ctx, l.server("serve-lxd")); err != nil {
 		return err
 	}
 	step("starting GitHub's stand-in")
@@ -244,15 +245,15 @@ func (l *Lab) startEmulated(ctx context.Context, program string, _ image.Builder
 		return err
 	}
 	l.GitHubURL = "http://" + address
-	return l.start(ctx, l.server(program, "serve-github", "--listen", address))
+	return l.start(ctx, l.server("serve-github", "--listen", address))
 }
 
-func (l *Lab) startReal(ctx context.Context, program string, images image.Builder, step func(string)) error {
+func (l *Lab) startReal(ctx context.Context, images image.Builder, step func(string)) error {
 	if err := l.startNetwork(ctx); err != nil {
 		return err
 	}
 	step("starting GitHub's stand-in at " + l.GitHubURL + ", in a network namespace of its own")
-	s := l.server(program, "serve-github", "--listen", l.Network.StandIn.String()+":80")
+	s := l.server("serve-github", "--listen", l.Network.StandIn.String()+":80")
 	s.argv = append([]string{"ip", "netns", "exec", l.Network.Namespace}, s.argv...)
 	if err := l.start(ctx, s); err != nil {
 		return err
@@ -292,10 +293,10 @@ func lockMachine(ctx context.Context) (release func(), err error) {
 }
 
 // server is one of the lab program's own background processes.
-func (l *Lab) server(program, command string, args ...string) spawn {
+func (l *Lab) server(command string, args ...string) spawn {
 	return spawn{
 		name: command,
-		argv: append([]string{program, command, "--dir", l.Dir}, args...),
+		argv: append([]string{l.Program, command, "--dir", l.Dir}, args...),
 		env:  l.daemonEnv(),
 	}
 }

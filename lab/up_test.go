@@ -23,9 +23,9 @@ import (
 )
 
 // TestMain lets the test program be the lab program, of which GitHub and
-// the emulated LXD are real and Juju only says that it is ready.
+// both LXDs are real and Juju only says that it is ready.
 func TestMain(m *testing.M) {
-	if len(os.Args) < 2 || !strings.HasPrefix(os.Args[1], "serve-") {
+	if len(os.Args) < 2 || !strings.HasPrefix(os.Args[1], "serve-") && os.Args[1] != "keep-lxd" {
 		os.Exit(m.Run())
 	}
 	if err := serve(os.Args[1], os.Args[2:]); err != nil {
@@ -50,6 +50,9 @@ func serve(name string, args []string) error {
 			return err
 		}
 		return server.Serve(ctx, *listen, filepath.Join(*dir, "github.sock"), ready)
+	}
+	if name == "keep-lxd" {
+		return KeepLXD(ctx, os.Stderr)
 	}
 	if name == "serve-lxd" {
 		server, err := emulation.New(emulation.Options{Dir: *dir, Timing: emulation.Quick(), Log: logrus.NewEntry(logrus.New())})

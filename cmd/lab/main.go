@@ -49,6 +49,7 @@ func commands() []command {
 		{name: "serve-github", hidden: true, run: cmdServeGitHub},
 		{name: "serve-juju", hidden: true, run: cmdServeJuju},
 		{name: "serve-lxd", hidden: true, run: cmdServeLXD},
+		{name: "keep-lxd", hidden: true, run: cmdKeepLXD},
 		{name: "pack-application", hidden: true, run: cmdPackApplication},
 	}
 }
