@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -33,7 +32,7 @@ type folderWatcher struct {
 
 	mu sync.Mutex
 	// unwatched are the folders that are looked at, as they were last.
-	unwatched map[string]files
+	unwatched map[string]glance
 }
 
 // newFolderWatcher watches nothing yet. It ends with ctx; changed is never closed.
@@ -51,7 +50,7 @@ func newFolderWatcher(ctx context.Context, known files) *folderWatcher {
 
 // newFolderPoller is a watcher without the kernel's help.
 func newFolderPoller(ctx context.Context, known files) *folderWatcher {
-	watcher := &folderWatcher{known: known, changed: make(chan struct{}, 1), unwatched: map[string]files{}}
+	watcher := &folderWatcher{known: known, changed: make(chan struct{}, 1), unwatched: map[string]glance{}}
 	go watcher.poll(ctx)
 	return watcher
 }
@@ -64,21 +63,50 @@ func (w *folderWatcher) add(folder string) error {
 			return err
 		}
 	}
-	if _, err := os.Lstat(folder); err != nil {
-		return fmt.Errorf("cannot watch %s: %w", folder, errNoFolder)
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if _, known := w.unwatched[folder]; !known {
-		w.unwatched[folder] = w.filesIn(folder)
+	before, known := w.unwatched[folder]
+	now, gone := w.glanceAt(folder, before)
+	if gone {
+		return fmt.Errorf("cannot watch %s: %w", folder, errNoFolder)
+	}
+	if !known {
+		w.unwatched[folder] = now
 	}
 	return nil
 }
 
-// filesIn is a folder's list; one that can't be read shows when it can be again.
-func (w *folderWatcher) filesIn(folder string) files {
-	found, _ := exchange{root: filepath.Dir(folder), name: filepath.Base(folder)}.among(w.known)
-	return found
+// glance is what was seen of an unwatched folder.
+type glance struct {
+	found files
+	// changed is when the kernel last changed the folder, which no job can forge as
+	// it can the time of its last modification.
+	changed unix.Timespec
+	// certain says that whatever changes the folder later shows in changed.
+	certain bool
+}
+
+// clockStep is more than the step in which the kernel's clock for files advances, at
+// most 10 ms: what happens within one bears one time.
+const clockStep = 20 * time.Millisecond
+
+// glanceAt looks at a folder, which may not be what before shows; gone when there is
+// none. One that can't be read shows when it can be again.
+func (w *folderWatcher) glanceAt(folder string, before glance) (now glance, gone bool) {
+	var clock unix.Timespec
+	clockErr := unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &clock)
+	var stat unix.Stat_t
+	statErr := unix.Lstat(folder, &stat)
+	if errors.Is(statErr, unix.ENOENT) {
+		return glance{}, true
+	}
+	if statErr == nil && before.certain && stat.Ctim == before.changed {
+		return before, false
+	}
+	now.found, _ = exchange{root: filepath.Dir(folder), name: filepath.Base(folder)}.among(w.known)
+	now.changed = stat.Ctim
+	now.certain = clockErr == nil && statErr == nil && stat.Ctim.Nano()+int64(clockStep) < clock.Nano()
+	return now, false
 }
 
 // poll looks at the unwatched folders until ctx ends.
@@ -100,12 +128,14 @@ func (w *folderWatcher) look() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for folder, before := range w.unwatched {
-		now := w.filesIn(folder)
-		if _, err := os.Lstat(folder); errors.Is(err, fs.ErrNotExist) {
+		now, gone := w.glanceAt(folder, before)
+		if gone {
 			delete(w.unwatched, folder)
 			notify(w.changed)
-		} else if !maps.Equal(now, before) {
-			w.unwatched[folder] = now
+			continue
+		}
+		w.unwatched[folder] = now
+		if !maps.Equal(now.found, before.found) {
 			notify(w.changed)
 		}
 	}

@@ -70,6 +70,13 @@ func TestFound(t *testing.T) {
 				p.add(3*time.Minute, func(l *life) { l.configure("runner-storage", "memory") }, "storage in memory")
 			},
 		},
+		{
+			why: "the operator stops an instance that has just started: the simulation counted it still, and the one in its place was one too many",
+			events: func(p *Plan) {
+				p.add(12*time.Minute, func(l *life) { l.queueJobs(github.JobRequest{Count: 2, Duration: 5 * time.Second, Name: "short"}) }, "2 jobs")
+				p.add(12*time.Minute+9500*time.Millisecond, (*life).stopOne, "the operator stops an instance")
+			},
+		},
 	} {
 		t.Run(found.why, func(t *testing.T) {
 			t.Parallel()

@@ -73,6 +73,13 @@ func (l *life) excused(runner string, at time.Time) bool {
 	})
 }
 
+// endedByHand reports whether the operator stopped or deleted a runner's machine.
+func (l *life) endedByHand(runner string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.ContainsFunc(l.excuses, func(e excuse) bool { return e.runner == runner })
+}
+
 // checkCall checks what must hold after every call.
 // undisturbed: nothing was wrong meanwhile.
 func (l *life) checkCall(c call, o outcome, undisturbed bool) {

@@ -125,7 +125,7 @@ func (l *life) made() int {
 	count := 0
 	for _, r := range l.world.github.Runners() {
 		// A machine that was just made is not on yet.
-		young := !r.Busy && time.Since(r.Registered) < 10*time.Second
+		young := !r.Busy && time.Since(r.Registered) < 10*time.Second && !l.endedByHand(r.Name)
 		if owner.Owns(r.Name) && !r.Removed && (machines[r.Name] || young) {
 			count++
 		}
