@@ -54,7 +54,7 @@ func passing(err error) bool {
 			return false
 		}
 	}
-	for _, kind := range []error{runner.ErrUnreachable, runner.ErrQuota, runner.ErrFailedStart, runner.ErrBackingOff} {
+	for _, kind := range []error{runner.ErrUnreachable, runner.ErrQuota, runner.ErrFailedStart, runner.ErrBackingOff, runner.ErrPending} {
 		if errors.Is(err, kind) {
 			return true
 		}

@@ -68,7 +68,7 @@ func (i *images) follow(inForce state.CharmState) {
 // memory alone.
 func imageInputs(s state.CharmState) string {
 	return fmt.Sprintf("%q", []any{
-		s.ImageLife, s.ImagePackages, s.ImageScript, s.BaseImage, s.InstanceType, s.Arch, s.Resources.Disk, s.Storage, s.Scope.API,
+		s.ImageLife, s.ImagePackages, s.ImageScript, s.BaseImage, s.ImageSource, s.InstanceType, s.Arch, s.Resources.Disk, s.Storage, s.Scope.API,
 		s.Proxies.HTTP.Reveal(), s.Proxies.HTTPS.Reveal(), s.Proxies.NoProxy,
 	})
 }

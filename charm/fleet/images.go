@@ -61,7 +61,7 @@ func (i images) recipe(ctx context.Context) (image.Recipe, error) {
 // does not depend on what the options are: while an image is made by new ones, runners
 // start from that of the old ones.
 func imageVariant(s state.CharmState, app string) string {
-	if isPublic(s) && len(s.ImagePackages) == 0 && s.ImageScript == "" {
+	if isPublic(s) && !s.ImageSource.Named && len(s.ImagePackages) == 0 && s.ImageScript == "" {
 		return ""
 	}
 	sum := sha256.Sum256([]byte(s.Owner.ModelUUID + "\x00" + app))

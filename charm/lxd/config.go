@@ -58,9 +58,12 @@ type Config struct {
 	Socket string
 	// ExchangeDir is the folder for the exchange folders of all runners.
 	ExchangeDir string
-	// ImageAlias is the local stock image: "noble". Runners start from it, or from an
-	// image that was made of it.
+	// ImageAlias is the release of the stock image: "noble". Runners start from it, or
+	// from an image that was made of it.
 	ImageAlias string
+	// ImageSource is where the stock image is. In LXD it has that name, where the source
+	// is not a named one, or another that says where it was downloaded from.
+	ImageSource ImageSource
 	// ImageLock is a file or folder that is there as long as the unit is, the same for
 	// all units of the machine: who holds its lock makes images. "": nobody does.
 	ImageLock string
@@ -106,6 +109,18 @@ type Config struct {
 	Log *logrus.Entry
 }
 
+// ImageSource is where the stock image is; with the zero value it is in LXD, by the
+// name of its release.
+type ImageSource struct {
+	// Server is a URL with the protocol simplestreams, from which LXD downloads the
+	// image; "": the image is in LXD.
+	Server string
+	// Alias is the image's name there.
+	Alias string
+	// Named is set where no other source will do.
+	Named bool
+}
+
 // Policy is the policy service of a unit; the zero value is none, and every job
 // runs.
 type Policy struct {
@@ -129,6 +144,8 @@ type Cloud struct {
 	log    *logrus.Entry
 	// power is since when instances are off.
 	power powerLog
+	// patience is downloadPatience but in tests.
+	patience time.Duration
 	// plain is set once it was said that exchange folders are plain ones.
 	plain atomic.Bool
 }
@@ -142,7 +159,7 @@ func New(config Config) (*Cloud, error) {
 	if log == nil {
 		log = logrus.NewEntry(logrus.StandardLogger())
 	}
-	return &Cloud{config: config, log: log.WithField("cloud", "lxd")}, nil
+	return &Cloud{config: config, log: log.WithField("cloud", "lxd"), patience: downloadPatience}, nil
 }
 
 func (c Config) check() error {

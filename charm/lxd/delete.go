@@ -105,7 +105,7 @@ func tryDelete(server server, name string, ours func(api.Instance) bool) error {
 func (c *Cloud) awaitIdle(server server, name string) error {
 	ctx, cancel := context.WithTimeout(server.ctx, busyRecheck)
 	defer cancel()
-	changes, err := c.events(ctx, func(changed string) bool { return changed == name })
+	changes, err := c.events(ctx, isInstance(name))
 	if err != nil {
 		return err
 	}

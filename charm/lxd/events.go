@@ -9,12 +9,12 @@ import (
 	"github.com/canonical/lxd/shared/api"
 )
 
-// events reports, coalesced, that something happened to an instance whose name
-// is wanted. The channel is closed when ctx ends or the daemon hangs up.
+// events reports, coalesced, that something happened to a thing that is wanted: to
+// "instances" and a name, or to "images" and a fingerprint. The channel is closed when ctx ends or the daemon hangs up.
 //
 // It is an event connection of its own, and not the client's shared one, which
 // stays open for a minute after its last use.
-func (c *Cloud) events(ctx context.Context, wanted func(name string) bool) (<-chan struct{}, error) {
+func (c *Cloud) events(ctx context.Context, wanted func(kind, name string) bool) (<-chan struct{}, error) {
 	// The connection ends with ctx.
 	server, err := c.bind(ctx)
 	if err != nil {
@@ -33,7 +33,7 @@ func (c *Cloud) events(ctx context.Context, wanted func(name string) bool) (<-ch
 			if err != nil {
 				return
 			}
-			if name, ok := instanceOf(message); ok && wanted(name) {
+			if kind, name := subjectOf(message); wanted(kind, name) {
 				notify(changed)
 			}
 		}
@@ -49,21 +49,34 @@ func notify(changed chan<- struct{}) {
 	}
 }
 
-// instanceOf returns the instance that a lifecycle event is about.
-func instanceOf(message []byte) (string, bool) {
+// isInstance is what is wanted of the events of one instance.
+func isInstance(wanted string) func(kind, name string) bool {
+	return func(kind, name string) bool { return kind == instanceEvents && name == wanted }
+}
+
+// The kinds of things that events are about.
+const (
+	instanceEvents = "instances"
+	imageEvents    = "images"
+)
+
+// subjectOf returns the kind of thing that a lifecycle event is about, and its name;
+// "" where it is about none.
+func subjectOf(message []byte) (kind, name string) {
 	var event api.Event
 	var lifecycle api.EventLifecycle
 	if json.Unmarshal(message, &event) != nil || event.Type != api.EventTypeLifecycle {
-		return "", false
+		return "", ""
 	}
 	if json.Unmarshal(event.Metadata, &lifecycle) != nil {
-		return "", false
+		return "", ""
 	}
 	source, _, _ := strings.Cut(lifecycle.Source, "?")
-	rest, ok := strings.CutPrefix(source, "/1.0/instances/")
+	rest, ok := strings.CutPrefix(source, "/1.0/")
 	if !ok {
-		return "", false
+		return "", ""
 	}
-	name, _, _ := strings.Cut(rest, "/")
-	return name, true
+	kind, name, _ = strings.Cut(rest, "/")
+	name, _, _ = strings.Cut(name, "/")
+	return kind, name
 }

@@ -253,26 +253,30 @@ func (s server) point(alias, fingerprint, description string) error {
 }
 
 // sweepImages deletes the images that were made and have no alias: those that are
-// older than the one before, and what a process that was killed left. Those of others
+// older than the one before, and what a process that was killed left; and stock images
+// that were downloaded for an option that nobody has any more. Those of others
 // that are too old for runners go with their aliases, such as the one that this unit had
 // by other options. Only who has the lock may: the others' are without an alias, too,
 // while they are tried.
 func (c *Cloud) sweepImages(server server) error {
 	alias := c.madeAlias()
 	return c.deleteImages(server, func(found api.Image) bool {
+		if isDownloaded(found) {
+			return isUnused(found)
+		}
 		ours := slices.ContainsFunc(found.Aliases, func(a api.ImageAlias) bool { return a.Name == alias || a.Name == alias+previousSuffix })
 		return len(found.Aliases) == 0 || !ours && time.Since(madeAt(found)) >= staleImage
 	})
 }
 
-// deleteImages deletes those of the images that were made.
+// deleteImages deletes those of the images that were made or downloaded for units.
 func (c *Cloud) deleteImages(server server, unwanted func(api.Image) bool) error {
 	images, err := server.GetImages()
 	if err != nil {
 		return cannot(err, "list LXD's images")
 	}
 	for _, found := range images {
-		if !isMade(found) || !unwanted(found) {
+		if !isMade(found) && !isDownloaded(found) || !unwanted(found) {
 			continue
 		}
 		if err := server.deleteImage(found.Fingerprint); err != nil {
@@ -324,7 +328,7 @@ func (i Images) Delete(ctx context.Context, fingerprint string) error {
 	return server.deleteImage(found.Fingerprint)
 }
 
-// Retire deletes the images that were made, with the last unit whose runners may start
+// Retire deletes the images that were made and their stock images, with the last unit whose runners may start
 // from them. It comes after Destroy: the unit's own network is gone by then, and of two
 // units that leave at the same time one sees that it is the last.
 func (i Images) Retire(ctx context.Context) error {

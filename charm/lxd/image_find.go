@@ -20,9 +20,6 @@ const (
 	staleImage = 28 * 24 * time.Hour
 )
 
-// releases are the names that the stock images have at their public server.
-var releases = map[string]string{"jammy": "22.04", "noble": "24.04", "resolute": "26.04"}
-
 // architectures are LXD's names for Go's.
 var architectures = map[string]string{"amd64": "x86_64", "arm64": "aarch64"}
 
@@ -113,47 +110,4 @@ func (s server) aliased(kind, name string) (string, error) {
 		return "", cannot(err, "look up the image %s", name)
 	}
 	return alias.Target, nil
-}
-
-// findStock returns the fingerprint of the stock image. Where no runner is wanted none
-// is needed: "".
-func (c *Cloud) findStock(server server, count int) (fingerprint string, err error) {
-	target, err := server.aliased(c.config.InstanceType, c.config.ImageAlias)
-	if err != nil {
-		return "", err
-	}
-	if target == "" && count == 0 {
-		return "", nil
-	}
-	if target == "" {
-		return "", runner.Trouble{Advice: "no image for the runners: " + c.imageCommand(), Err: fmt.Errorf("LXD has no %s image with the alias %s", c.config.InstanceType, c.config.ImageAlias)}
-	}
-	if c.config.Arch == "" {
-		return target, nil
-	}
-	image, _, err := server.GetImage(target)
-	if err != nil {
-		return "", cannot(err, "look up the image %s", c.config.ImageAlias)
-	}
-	wanted := architectures[c.config.Arch]
-	if image.Architecture != wanted && count == 0 {
-		return "", nil
-	}
-	if image.Architecture != wanted {
-		return "", runner.Trouble{Advice: "the image " + c.config.ImageAlias + " is for another architecture: " + c.imageCommand(), Err: fmt.Errorf("it is for %s, this machine is %s", image.Architecture, wanted)}
-	}
-	return target, nil
-}
-
-// imageCommand is what gets a stock image.
-func (c *Cloud) imageCommand() string {
-	release := releases[c.config.ImageAlias]
-	if release == "" {
-		release = c.config.ImageAlias
-	}
-	command := fmt.Sprintf("lxc image copy ubuntu:%s local: --alias %s", release, c.config.ImageAlias)
-	if c.config.InstanceType == VirtualMachine {
-		command += " --vm"
-	}
-	return command
 }

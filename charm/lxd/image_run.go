@@ -107,7 +107,7 @@ func (i Images) awaitPowerOff(ctx context.Context, machine exchange, progress fu
 		var again <-chan time.Time
 		if lifecycle == nil {
 			// Without events, LXD's own answer says what is wrong.
-			lifecycle, _ = i.cloud.events(ctx, func(changed string) bool { return changed == machine.name })
+			lifecycle, _ = i.cloud.events(ctx, isInstance(machine.name))
 		}
 		if line := machine.progress(); line != "" && line != shown {
 			shown = line

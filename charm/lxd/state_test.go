@@ -145,19 +145,21 @@ func TestOperations(t *testing.T) {
 	}
 }
 
-func TestInstanceOfEvents(t *testing.T) {
+func TestSubjectOfEvents(t *testing.T) {
 	event := `{"type":"lifecycle","metadata":{"action":"instance-started","source":%q}}`
-	for message, wanted := range map[string]string{
-		fmt.Sprintf(event, "/1.0/instances/a-0-ab12"):                   "a-0-ab12",
-		fmt.Sprintf(event, "/1.0/instances/a-0-ab12?project=p"):         "a-0-ab12",
-		fmt.Sprintf(event, "/1.0/instances/a-0-ab12/snapshots/x"):       "a-0-ab12",
-		fmt.Sprintf(event, "/1.0/networks/a-0-ab12"):                    "",
-		`{"type":"operation","metadata":{"source":"/1.0/instances/a"}}`: "",
-		`{"type":"lifecycle","metadata":[]}`:                            "",
-		`torn`:                                                          "",
+	for message, wanted := range map[string][2]string{
+		fmt.Sprintf(event, "/1.0/instances/a-0-ab12"):                   {"instances", "a-0-ab12"},
+		fmt.Sprintf(event, "/1.0/instances/a-0-ab12?project=p"):         {"instances", "a-0-ab12"},
+		fmt.Sprintf(event, "/1.0/instances/a-0-ab12/snapshots/x"):       {"instances", "a-0-ab12"},
+		fmt.Sprintf(event, "/1.0/images/f00d"):                          {"images", "f00d"},
+		fmt.Sprintf(event, "/1.0/networks/a-0-ab12"):                    {"networks", "a-0-ab12"},
+		fmt.Sprintf(event, "/1.0"):                                      {},
+		`{"type":"operation","metadata":{"source":"/1.0/instances/a"}}`: {},
+		`{"type":"lifecycle","metadata":[]}`:                            {},
+		`torn`:                                                          {},
 	} {
-		if name, ok := instanceOf([]byte(message)); name != wanted || ok != (wanted != "") {
-			t.Errorf("%s is about %q", message, name)
+		if kind, name := subjectOf([]byte(message)); [2]string{kind, name} != wanted {
+			t.Errorf("%s is about %q %q, want %q", message, kind, name, wanted)
 		}
 	}
 }

@@ -12,12 +12,15 @@ import (
 	"github-runner/charm/runner"
 )
 
-// Watch implements runner.Cloud by LXD's events and by the files that runners
-// leave. The channel is closed when the daemon goes away: the caller looks for
+// Watch implements runner.Cloud by LXD's events, and by the files that runners leave.
+// Those of images are rare, and the only word of a stock image that was downloaded has
+// its fingerprint alone. The channel is closed when the daemon goes away: the caller looks for
 // itself then and watches anew.
 func (c *Cloud) Watch(ctx context.Context) (<-chan struct{}, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	lifecycle, err := c.events(ctx, c.config.Owner.Owns)
+	lifecycle, err := c.events(ctx, func(kind, name string) bool {
+		return kind == instanceEvents && c.config.Owner.Owns(name) || kind == imageEvents
+	})
 	if err != nil {
 		cancel()
 		return nil, err
@@ -74,7 +77,7 @@ func (c *Cloud) PreJobDone(ctx context.Context, name string) error {
 		var again <-chan time.Time
 		if lifecycle == nil {
 			// Without events, LXD's own answer says what is wrong.
-			lifecycle, _ = c.events(ctx, func(changed string) bool { return changed == name })
+			lifecycle, _ = c.events(ctx, isInstance(name))
 		}
 		done, err := c.preJobOver(ctx, name)
 		if done {

@@ -36,6 +36,7 @@ type document struct {
 	Count            int              `json:"count"`
 	ReconcileSeconds int64            `json:"reconcile-seconds"`
 	BaseImage        string           `json:"base-image"`
+	ImageSource      ImageSource      `json:"image-source,omitzero"`
 	ImageSeconds     int64            `json:"image-seconds,omitempty"`
 	ImagePackages    []string         `json:"image-packages,omitempty"`
 	ImageScript      string           `json:"image-script,omitempty"`
@@ -90,6 +91,7 @@ func Encode(s CharmState) ([]byte, error) {
 		Count:            s.Count,
 		ReconcileSeconds: int64(s.ReconcileInterval / time.Second),
 		BaseImage:        s.BaseImage,
+		ImageSource:      s.ImageSource,
 		ImageSeconds:     int64(s.ImageLife / time.Second),
 		ImagePackages:    s.ImagePackages,
 		ImageScript:      s.ImageScript,
@@ -143,6 +145,7 @@ func Decode(encoded []byte) (CharmState, error) {
 		Count:             d.Count,
 		ReconcileInterval: time.Duration(d.ReconcileSeconds) * time.Second,
 		BaseImage:         d.BaseImage,
+		ImageSource:       d.ImageSource,
 		ImageLife:         time.Duration(d.ImageSeconds) * time.Second,
 		ImagePackages:     d.ImagePackages,
 		ImageScript:       d.ImageScript,
@@ -227,6 +230,7 @@ func check(s CharmState) error {
 		{"count", s.Count >= 0 && s.Count <= maxRunners},
 		{"reconcile-interval", s.ReconcileInterval >= time.Minute && s.ReconcileInterval <= maxInterval*time.Minute},
 		{"base-image", baseImages[s.BaseImage] == s.BaseImage && s.BaseImage != ""},
+		{"image-source", s.ImageSource == ImageSource{} || s.ImageSource.isValid()},
 		{"image-interval", s.ImageLife >= 0 && s.ImageLife <= maxImageInterval*24*time.Hour},
 		{"image-packages", len(s.ImagePackages) <= maxImagePackages && !slices.ContainsFunc(s.ImagePackages, func(p string) bool { return !packageName.MatchString(p) })},
 		{"image-script", s.ImageScript == "" || scriptFault(s.ImageScript) == ""},

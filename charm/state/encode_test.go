@@ -95,6 +95,8 @@ func TestDecodeRefusesDamage(t *testing.T) {
 		{"reconcile-seconds", 1 << 60},
 		{"reconcile-seconds", -1 << 60},
 		{"base-image", "22.04"},
+		{"image-source", map[string]any{"server": "ftp://example.com", "alias": "noble"}},
+		{"image-source", map[string]any{"server": "https://example.com"}},
 		{"image-seconds", -1},
 		{"image-seconds", 1 << 40},
 		{"image-packages", []string{"-y"}},

@@ -15,7 +15,7 @@ type declaredOption struct {
 
 var allOptions = []string{
 	optionPath, optionToken, optionTokenSecret, optionAppClient, optionAppInstallation, optionAppKey, optionGroup, optionGitHubURL, optionLabels, optionVirtualMachines,
-	optionReconcileInterval, optionBaseImage, optionImageInterval, optionImagePackages, optionImageScript, optionInstanceType, optionStorage, optionCPU, optionMemory,
+	optionReconcileInterval, optionBaseImage, optionImageSource, optionImageInterval, optionImagePackages, optionImageScript, optionInstanceType, optionStorage, optionCPU, optionMemory,
 	optionDisk, optionDenylist, optionDockerhubMirror, optionUseAproxy, optionAproxyExclude,
 	optionAproxyPorts, optionClouds, optionFlavor,
 	optionNetwork, optionImageBuildUnit, optionPolicyURL, optionPolicyToken, optionTestMode, optionExternal,

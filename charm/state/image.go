@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -18,6 +19,63 @@ const (
 
 // packageName is Debian's rule for names of packages, with a bound.
 var packageName = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]{1,99}$`)
+
+// ImageSource is where the stock image comes from.
+type ImageSource struct {
+	// Server is the https URL of a server with the protocol simplestreams, from which
+	// LXD downloads the image; empty where the image has to be in LXD.
+	Server string `json:"server,omitempty"`
+	// Alias is the image's name there.
+	Alias string `json:"alias,omitempty"`
+	// Named is set where the option says so. Else an image in LXD that has the name of
+	// the base image comes first.
+	Named bool `json:"named,omitempty"`
+}
+
+// remotes are the servers that LXD's own client knows by these names.
+var remotes = map[string]string{
+	"ubuntu":               "https://cloud-images.ubuntu.com/releases",
+	"ubuntu-daily":         "https://cloud-images.ubuntu.com/daily",
+	"ubuntu-minimal":       "https://cloud-images.ubuntu.com/minimal/releases",
+	"ubuntu-minimal-daily": "https://cloud-images.ubuntu.com/minimal/daily",
+}
+
+// localSource is the source of images that are in LXD.
+const localSource = "local"
+
+// imageAlias is what an image may be called in LXD and at a server.
+var imageAlias = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/+-]{0,127}$`)
+
+// imageSource reads REMOTE:ALIAS, URL:ALIAS, local:ALIAS or local.
+func (r *reader) imageSource(base string) ImageSource {
+	value := r.text(optionImageSource)
+	if value == "" {
+		return ImageSource{Server: remotes["ubuntu"], Alias: base}
+	}
+	if value == localSource {
+		return ImageSource{Alias: base, Named: true}
+	}
+	// The last colon: an address may have a port.
+	at := strings.LastIndex(value, ":")
+	source := ImageSource{Named: true, Alias: value[at+1:]}
+	if where := value[:max(at, 0)]; where != localSource {
+		source.Server = cmp.Or(remotes[where], strings.TrimRight(where, "/"))
+	}
+	if at < 0 || !source.isValid() || source.Server == "" && value[:at] != localSource {
+		r.reject(Problem{Option: optionImageSource, Value: quoteURL(value), Fault: "is not valid", Right: "give ubuntu:22.04, ubuntu-daily:22.04, https://server/path:alias without a user name, local:alias, or local for what LXD has itself"})
+		return ImageSource{}
+	}
+	return source
+}
+
+func (s ImageSource) isValid() bool {
+	if s.Server != "" {
+		if url, ok := parseURL(s.Server, "https"); !ok || url.User != nil {
+			return false
+		}
+	}
+	return imageAlias.MatchString(s.Alias)
+}
 
 func (r *reader) imagePackages() []string {
 	names := r.list(optionImagePackages)

@@ -73,6 +73,7 @@ func New(source Source) (CharmState, error) {
 	}
 	r.policyWithoutOpenStack()
 	s.BaseImage = r.baseImage()
+	s.ImageSource = r.imageSource(s.BaseImage)
 	s.ImageLife = time.Duration(r.integer(optionImageInterval, 0, maxImageInterval)) * 24 * time.Hour
 	s.ImagePackages = r.imagePackages()
 	s.ImageScript = r.imageScript()

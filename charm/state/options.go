@@ -23,6 +23,7 @@ const (
 	optionVirtualMachines   = "virtual-machines"
 	optionReconcileInterval = "reconcile-interval"
 	optionBaseImage         = "base-image"
+	optionImageSource       = "image-source"
 	optionImageInterval     = "image-interval"
 	optionImagePackages     = "image-packages"
 	optionImageScript       = "image-script"

@@ -36,6 +36,8 @@ type CharmState struct {
 
 	// BaseImage is the alias of the runners' image, such as "noble".
 	BaseImage string
+	// ImageSource is where the image comes from that BaseImage names.
+	ImageSource ImageSource
 	// ImageLife is how long a runner image is used before the unit makes another; 0
 	// where it makes none by itself.
 	ImageLife time.Duration

@@ -1,11 +1,35 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"strings"
+	"text/tabwriter"
 
 	"github.com/canonical/lxd/shared/api"
 )
+
+// cloudImages lists the images: fingerprint, type, aliases, and what they say of
+// themselves.
+func cloudImages(_ context.Context, c cloud, args []string) error {
+	if len(args) != 0 {
+		return usagef("it is: lab cloud images")
+	}
+	images, err := c.server.GetImages()
+	if err != nil {
+		return fmt.Errorf("cannot list the images: %w", err)
+	}
+	table := tabwriter.NewWriter(c.env.Stdout, 0, 0, 2, ' ', 0)
+	for _, image := range images {
+		var aliases []string
+		for _, alias := range image.Aliases {
+			aliases = append(aliases, alias.Name)
+		}
+		fmt.Fprintf(table, "%.12s\t%s\t%s\t%s\n", image.Fingerprint, image.Type, cmp.Or(strings.Join(aliases, ","), "-"), image.Properties["description"])
+	}
+	return table.Flush()
+}
 
 // cloudImage lets an alias lead to the image of the same release for another
 // type of instances, as an operator does with the images of a public server: an

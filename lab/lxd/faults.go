@@ -45,6 +45,8 @@ const (
 	OddStatus     Kind = "odd-status"
 	PublishFails  Kind = "publish-fails"
 	PublishHangs  Kind = "publish-hangs"
+	DownloadFails Kind = "download-fails"
+	DownloadHangs Kind = "download-hangs"
 	BuildFails    Kind = "image-build-fails"
 	BuildHangs    Kind = "image-build-hangs"
 )
@@ -81,6 +83,8 @@ var kinds = map[Kind]string{
 	OddStatus:     "an instance that runs shows the status --message: Error, Ready or Frozen",
 	PublishFails:  "making an image of an instance fails with --message, else as for want of room",
 	PublishHangs:  "making an image of an instance never ends",
+	DownloadFails: "downloading an image whose alias fits --name fails with --message",
+	DownloadHangs: "downloading an image whose alias fits --name never ends",
 	BuildFails:    "a machine that makes itself into an image fails, saying --message",
 	BuildHangs:    "a machine that makes itself into an image never ends",
 }

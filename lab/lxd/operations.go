@@ -42,6 +42,11 @@ type work func(ctx context.Context) (map[string]any, error)
 
 // begin starts a task. Its context ends when the daemon restarts.
 func (o *operations) begin(description string, resources map[string][]string, do work) *operation {
+	return o.start(description, resources, func(ctx context.Context, _ func(map[string]any)) (map[string]any, error) { return do(ctx) })
+}
+
+// start is begin for a task that tells how far it is, as the operation's metadata.
+func (o *operations) start(description string, resources map[string][]string, do func(ctx context.Context, tell func(map[string]any)) (map[string]any, error)) *operation {
 	now := time.Now().UTC()
 	op := &operation{done: make(chan struct{}), shown: api.Operation{
 		ID: newUUID(), Class: "task", Description: description,
@@ -56,7 +61,11 @@ func (o *operations) begin(description string, resources map[string][]string, do
 	o.events.operation(op.show())
 	op.set(api.Running, nil, "")
 	o.events.operation(op.show())
-	go o.run(ctx, op, do)
+	tell := func(metadata map[string]any) {
+		op.set(api.Running, metadata, "")
+		o.events.operation(op.show())
+	}
+	go o.run(ctx, op, func(ctx context.Context) (map[string]any, error) { return do(ctx, tell) })
 	return op
 }
 

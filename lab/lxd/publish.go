@@ -54,8 +54,11 @@ func (s *Server) postImages(r *http.Request) (answer, error) {
 	if err := checkCompression(post.CompressionAlgorithm); err != nil {
 		return answer{}, refuse(http.StatusBadRequest, "%v", err)
 	}
+	if post.Source.Type == "image" {
+		return s.beginDownload(post)
+	}
 	if !slices.Contains(fromInstances, post.Source.Type) {
-		return answer{}, refuse(http.StatusNotImplemented, "not implemented: the emulation reaches no images elsewhere")
+		return answer{}, refuse(http.StatusNotImplemented, "not implemented: the emulation reaches no images by plain URLs")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -176,9 +179,19 @@ func (s *Server) addImage(image *storedImage, aliases []api.ImageAlias) error {
 	if s.images[image.Fingerprint] != nil {
 		return says("The image already exists: %s", image.Fingerprint)
 	}
-	image.CreatedAt = time.Now().UTC()
-	image.UploadedAt = image.CreatedAt
+	image.stamp()
 	s.images[image.Fingerprint] = image
+	return s.alias(image, aliases)
+}
+
+// stamp notes that an image is there from now on.
+func (i *storedImage) stamp() {
+	i.CreatedAt = time.Now().UTC()
+	i.UploadedAt = i.CreatedAt
+}
+
+// alias gives an image that was just made more aliases; s.mu is held.
+func (s *Server) alias(image *storedImage, aliases []api.ImageAlias) error {
 	defer s.keep(storedImages, image.Fingerprint, image)
 	taken := s.aliases()
 	for _, alias := range aliases {

@@ -38,6 +38,8 @@ type Options struct {
 type Timing struct {
 	// Create is the time to unpack an image.
 	Create time.Duration
+	// Download is the time to download an image.
+	Download time.Duration
 	// Publish is the time to pack an instance into an image.
 	Publish time.Duration
 	// Start is the time until an instance runs.
@@ -61,6 +63,7 @@ type Timing struct {
 func Quick() Timing {
 	return Timing{
 		Create:   10 * time.Millisecond,
+		Download: 10 * time.Millisecond,
 		Publish:  10 * time.Millisecond,
 		Start:    10 * time.Millisecond,
 		Boot:     30 * time.Millisecond,

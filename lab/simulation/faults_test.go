@@ -158,7 +158,8 @@ func checkTold(t *testing.T, statuses []Shown, told string, late bool) {
 func TestEveryKindIsAmongThem(t *testing.T) {
 	// No unit makes images here: the tests of charm/lxd and an acceptance session have
 	// these.
-	tested := map[lxd.Kind]bool{lxd.BuildFails: true, lxd.BuildHangs: true, lxd.PublishFails: true, lxd.PublishHangs: true}
+	tested := map[lxd.Kind]bool{lxd.BuildFails: true, lxd.BuildHangs: true, lxd.PublishFails: true, lxd.PublishHangs: true,
+		lxd.DownloadFails: true, lxd.DownloadHangs: true}
 	for _, test := range everyFault() {
 		tested[test.lxd.Kind] = true
 	}

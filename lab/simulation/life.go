@@ -120,7 +120,7 @@ func (l *life) through(dir string) error {
 	if l.world, err = newWorld(dir, l.story); err != nil {
 		return err
 	}
-	config := map[string]any{"github-url": gitHubURL, "base-image": "noble", "lxd-instance-type": "container", "vm-disk": "1GiB", "image-interval": 0}
+	config := map[string]any{"github-url": gitHubURL, "base-image": "noble", "lxd-instance-type": "container", "vm-disk": "1GiB", "image-interval": 0, "image-source": "local"}
 	for option, value := range l.plan.Config {
 		config[option] = value
 	}
