@@ -121,6 +121,7 @@ func (s *session) flush(ctx context.Context, mode runner.FlushMode) error {
 	var result runner.Result
 	if err == nil {
 		result, err = s.reconcileAtOnce(ctx, fleet)
+		s.tidyFormer(ctx, fleet)
 	}
 	results := s.reconcileResults(result)
 	results["flushed"] = strconv.Itoa(flushed.Flushed + flushedFormer)

@@ -39,10 +39,19 @@ func (s *session) keepRunners(ctx context.Context, fleet unit.Fleet) (runner.Res
 	if ctx.Err() != nil {
 		return result, err
 	}
-	if tidied := fleet.Former.Tidy(ctx); tidied != nil {
-		s.Log.WithError(tidied).Warn("what the previous charm left stays for now")
-	}
+	s.tidyFormer(ctx, fleet)
 	return result, err
+}
+
+// tidyFormer removes what another charm left besides runners, and notes once nothing of
+// it is left, which is what the agent waits for.
+func (s *session) tidyFormer(ctx context.Context, fleet unit.Fleet) {
+	if fleet.Former == nil {
+		return
+	}
+	if err := fleet.Former.Tidy(ctx); err != nil {
+		s.Log.WithError(err).Warn("what the previous charm left stays for now")
+	}
 }
 
 // replaceFormer replaces another charm's free runners a few at a time: one of ours

@@ -169,6 +169,9 @@ func TestFormerRunnersInActions(t *testing.T) {
 	if s.results["flushed"] != "1" || s.results["former-runners"] != "busy-0" {
 		t.Errorf("an idle flush: %v", s.results)
 	}
+	if f.tidied != 3 {
+		t.Errorf("got %d times tidied after a hook and two flushes, want 3: the agent rests until nothing is left", f.tidied)
+	}
 	s.params["mode"] = "flush-busy"
 	s.action("flush-runners")
 	if s.results["flushed"] != "2" || s.results["former-runners"] != "" || len(f.runners.Names()) != 0 {

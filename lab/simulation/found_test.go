@@ -77,6 +77,14 @@ func TestFound(t *testing.T) {
 				p.add(12*time.Minute+9500*time.Millisecond, (*life).stopOne, "the operator stops an instance")
 			},
 		},
+		{
+			why: "the unit's memory is lost before a flush: the agent waited for a hook to say that no previous charm's runners are left",
+			events: func(p *Plan) {
+				p.add(12*time.Minute, func(l *life) { l.harm("state.json is gone") }, "state.json is gone")
+				p.add(12*time.Minute+10*time.Second, func(l *life) { l.queue(flush) }, "%s", flush)
+				p.add(13*time.Minute, func(l *life) { l.queueJobs(github.JobRequest{Duration: 5 * time.Second, Name: "short"}) }, "a job")
+			},
+		},
 	} {
 		t.Run(found.why, func(t *testing.T) {
 			t.Parallel()
