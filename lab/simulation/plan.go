@@ -17,7 +17,7 @@ const updateInterval = 5 * time.Minute
 type Plan struct {
 	Name string
 	// Config is the configuration at the deployment, without what all lives
-	// have: github-url, base-image, lxd-instance-type, vm-disk and image-interval.
+	// have: github-url, base-image, lxd-instance-type, vm-disk, image-interval and image-source.
 	Config  map[string]any
 	Proxies juju.Proxies
 	// Alone switches the agent off: hooks do all the work.
