@@ -23,9 +23,6 @@ const keyImages = "user.github-runner.images"
 // imageFiles are what a machine for images is expected to leave.
 var imageFiles = files{image.ProgressFile: true, image.ResultFile: true}
 
-// slowLook is how often a machine for images is looked at without an event.
-const slowLook = 15 * time.Second
-
 // maxProgress bounds the line of progress that is passed on, in bytes.
 const maxProgress = 200
 
@@ -88,27 +85,19 @@ func (i Images) start(ctx context.Context, fingerprint string, userData []byte) 
 	return c.launch(server, request)
 }
 
-// awaitPowerOff waits until the machine has switched itself off. It looks again
-// whenever the folder or the instance changes, and once in a while; where LXD hangs up,
-// it calls again.
+// awaitPowerOff waits until the machine has switched itself off, and passes on what it
+// says meanwhile.
 func (i Images) awaitPowerOff(ctx context.Context, machine exchange, progress func(string)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	watcher := i.cloud.config.Host.folderWatcher(ctx, imageFiles)
-	if err := watcher.add(machine.path()); err != nil && !errors.Is(err, errNoFolder) {
+	vigil, err := i.cloud.vigil(ctx, machine.name, imageFiles)
+	if err != nil {
 		return err
 	}
-	slow := time.NewTicker(slowLook)
-	defer slow.Stop()
-	var lifecycle <-chan struct{}
 	var shown string
 	var off time.Time
 	for {
-		var again <-chan time.Time
-		if lifecycle == nil {
-			// Without events, LXD's own answer says what is wrong.
-			lifecycle, _ = i.cloud.events(ctx, isInstance(machine.name))
-		}
+		vigil.listen(ctx)
 		if line := machine.progress(); line != "" && line != shown {
 			shown = line
 			progress(line)
@@ -123,20 +112,7 @@ func (i Images) awaitPowerOff(ctx context.Context, machine exchange, progress fu
 		if err != nil {
 			i.cloud.log.WithError(err).Debug("whether the machine for images is off can't be seen")
 		}
-		if err != nil || lifecycle == nil || !off.IsZero() {
-			again = time.After(lookAgain)
-		}
-		select {
-		case <-ctx.Done():
-		case <-again:
-		case <-slow.C:
-		case <-watcher.changed:
-		case _, ok := <-lifecycle:
-			if !ok {
-				lifecycle = nil
-				pause(ctx, lookAgain)
-			}
-		}
+		vigil.wait(ctx, err != nil || !off.IsZero())
 	}
 }
 

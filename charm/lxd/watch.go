@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/canonical/lxd/shared/api"
 
@@ -63,22 +62,16 @@ func (c *Cloud) watchFolders(watcher *folderWatcher) {
 	}
 }
 
-// PreJobDone implements runner.Cloud. It looks again whenever the folder or the
-// instance changes; where LXD hangs up, it calls again.
+// PreJobDone implements runner.Cloud.
 func (c *Cloud) PreJobDone(ctx context.Context, name string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	watcher := c.config.Host.folderWatcher(ctx, runnerFiles)
-	if err := watcher.add(c.exchange(name).path()); err != nil && !errors.Is(err, errNoFolder) {
+	vigil, err := c.vigil(ctx, name, runnerFiles)
+	if err != nil {
 		return err
 	}
-	var lifecycle <-chan struct{}
 	for {
-		var again <-chan time.Time
-		if lifecycle == nil {
-			// Without events, LXD's own answer says what is wrong.
-			lifecycle, _ = c.events(ctx, isInstance(name))
-		}
+		vigil.listen(ctx)
 		done, err := c.preJobOver(ctx, name)
 		if done {
 			return nil
@@ -89,27 +82,7 @@ func (c *Cloud) PreJobDone(ctx context.Context, name string) error {
 		if err != nil {
 			c.log.WithField("runner", name).WithError(err).Debug("whether the pre-job script has ended can't be seen")
 		}
-		if err != nil || lifecycle == nil {
-			again = time.After(lookAgain)
-		}
-		select {
-		case <-ctx.Done():
-		case <-again:
-		case <-watcher.changed:
-		case _, ok := <-lifecycle:
-			if !ok {
-				lifecycle = nil
-				pause(ctx, lookAgain)
-			}
-		}
-	}
-}
-
-// pause waits for a time, or until ctx ends.
-func pause(ctx context.Context, length time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(length):
+		vigil.wait(ctx, err != nil)
 	}
 }
 
