@@ -46,15 +46,10 @@ func Build(ctx context.Context, cloud Cloud, recipe Recipe, progress func(string
 		}
 		return built, nil
 	}
-	err = errors.Join(fmt.Errorf("cannot build the image: %w", err), cleared)
-	if built.Fingerprint != "" {
-		err = errors.Join(err, cloud.Delete(clearing, built.Fingerprint))
-	}
-	return Built{}, err
+	return Built{}, errors.Join(fmt.Errorf("cannot build the image: %w", err), cleared)
 }
 
-// build is Build without what has to be done however it ends. With an error, the
-// image that it made is of no use.
+// build is Build without what has to be done however it ends.
 func build(ctx context.Context, cloud Cloud, recipe Recipe, progress func(string)) (Built, error) {
 	var err error
 	if recipe.Base, err = cloud.Stock(ctx); err != nil {
@@ -72,10 +67,10 @@ func build(ctx context.Context, cloud Cloud, recipe Recipe, progress func(string
 	built := Built{Image: Image{About: recipe.about(time.Now())}, Skipped: made.Skipped}
 	progress("making an image of the machine")
 	if built.Fingerprint, err = cloud.Publish(ctx, built.About); err != nil {
-		return built, err
+		return Built{}, err
 	}
 	if err := try(ctx, cloud, recipe, built.Fingerprint, progress); err != nil {
-		return built, err
+		return Built{}, err
 	}
 	return built, use(ctx, cloud, built.Fingerprint)
 }
@@ -114,10 +109,6 @@ func try(ctx context.Context, cloud Cloud, recipe Recipe, fingerprint string, pr
 
 // run takes a machine from its start to its power-off.
 func run(ctx context.Context, cloud Cloud, limit time.Duration, image string, userData []byte, progress func(string)) (Result, error) {
-	// What an earlier one left.
-	if err := cloud.Clear(ctx); err != nil {
-		return Result{}, err
-	}
 	working, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the machine had not done its work within %v", limit))
 	defer cancel()
 	left, err := cloud.Run(working, image, userData, progress)

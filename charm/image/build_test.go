@@ -3,7 +3,6 @@ package image
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -66,9 +65,6 @@ func (f *fakeCloud) Current(context.Context) (Image, error) { return f.current, 
 func (f *fakeCloud) Use(_ context.Context, fingerprint string) error {
 	return f.call("use", fingerprint)
 }
-func (f *fakeCloud) Delete(_ context.Context, fingerprint string) error {
-	return f.call("delete", fingerprint)
-}
 
 const good = `{"runner-version": "2.999.1"}`
 
@@ -79,7 +75,7 @@ func TestBuild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"stock", "clear", "run stock", "publish stock 2.999.1", "clear", "run new", "use new", "clear"}
+	want := []string{"stock", "run stock", "publish stock 2.999.1", "run new", "use new", "clear"}
 	if diff := cmp.Diff(want, cloud.calls); diff != "" {
 		t.Errorf("calls (-want +got):\n%s", diff)
 	}
@@ -96,17 +92,15 @@ func TestBuildThatFailsLeavesNothing(t *testing.T) {
 	tests := map[string]struct {
 		cloud fakeCloud
 		want  string
-		// made is set where an image was made that is of no use.
-		made bool
 	}{
-		"no stock image":           {fakeCloud{fails: map[string]error{"stock": broken}}, "broken", false},
-		"no machine":               {fakeCloud{fails: map[string]error{"run": broken}}, "broken", false},
-		"a machine that fails":     {fakeCloud{results: []string{`{"error": "cannot install packages: \u001b[31mE: no"}`}}, "cannot install packages:  [31mE: no", false},
-		"a result that is none":    {fakeCloud{results: []string{`{"error": 5}`}}, "can't be read", false},
-		"no image of it":           {fakeCloud{results: []string{good}, fails: map[string]error{"publish": broken}}, "broken", false},
-		"an image that fails":      {fakeCloud{results: []string{good, `{"error": "the image has no program npm"}`}}, "the new image does not work: the image has no program npm", true},
-		"an image of another kind": {fakeCloud{results: []string{good, `{"runner-version": "2.1"}`}}, `"2.1", not "2.999.1"`, true},
-		"an image not to be used":  {fakeCloud{results: []string{good, good}, fails: map[string]error{"use": broken}}, "broken", true},
+		"no stock image":           {fakeCloud{fails: map[string]error{"stock": broken}}, "broken"},
+		"no machine":               {fakeCloud{fails: map[string]error{"run": broken}}, "broken"},
+		"a machine that fails":     {fakeCloud{results: []string{`{"error": "cannot install packages: \u001b[31mE: no"}`}}, "cannot install packages:  [31mE: no"},
+		"a result that is none":    {fakeCloud{results: []string{`{"error": 5}`}}, "can't be read"},
+		"no image of it":           {fakeCloud{results: []string{good}, fails: map[string]error{"publish": broken}}, "broken"},
+		"an image that fails":      {fakeCloud{results: []string{good, `{"error": "the image has no program npm"}`}}, "the new image does not work: the image has no program npm"},
+		"an image of another kind": {fakeCloud{results: []string{good, `{"runner-version": "2.1"}`}}, `"2.1", not "2.999.1"`},
+		"an image not to be used":  {fakeCloud{results: []string{good, good}, fails: map[string]error{"use": broken}}, "broken"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -114,12 +108,8 @@ func TestBuildThatFailsLeavesNothing(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, want %q", err, test.want)
 			}
-			calls := fmt.Sprint(test.cloud.calls)
-			if deleted := strings.Contains(calls, "delete new"); deleted != test.made {
-				t.Errorf("the image was deleted: %t, want %t; calls %s", deleted, test.made, calls)
-			}
-			if strings.LastIndex(calls, "clear") < strings.LastIndex(calls, "run") {
-				t.Errorf("the machine stays: %s", calls)
+			if calls := test.cloud.calls; calls[len(calls)-1] != "clear" {
+				t.Errorf("what it made stays: %v", calls)
 			}
 		})
 	}
@@ -147,7 +137,7 @@ func TestBuildThatIsCalledOffLeavesNothing(t *testing.T) {
 		if _, err := Build(ctx, cloud, recipe(), func(string) {}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
-		if want := []string{"stock", "clear", "run stock", "clear"}; !cmp.Equal(cloud.calls, want) {
+		if want := []string{"stock", "run stock", "clear"}; !cmp.Equal(cloud.calls, want) {
 			t.Errorf("calls are %v, want %v", cloud.calls, want)
 		}
 	})
@@ -158,9 +148,6 @@ func TestBuildWhoseLastAnswerIsLost(t *testing.T) {
 	cloud := &fakeCloud{results: []string{good, good}, fails: map[string]error{"use": errors.New("EOF")}, current: Image{Fingerprint: "new"}}
 	if built, err := Build(t.Context(), cloud, recipe(), func(string) {}); err != nil || built.Fingerprint != "new" {
 		t.Errorf("built %+v, %v", built, err)
-	}
-	if calls := fmt.Sprint(cloud.calls); strings.Contains(calls, "delete") {
-		t.Errorf("the image in use was deleted: %s", calls)
 	}
 }
 

@@ -15,25 +15,25 @@ var ErrGone = errors.New("the machine has ended without a word")
 type Cloud interface {
 	// Stock returns the fingerprint of the stock image: what a recipe begins with.
 	Stock(ctx context.Context) (string, error)
-	// Run starts a machine from an image with user-data and waits until it has
-	// switched itself off, or ctx ends. Progress gets the lines of ProgressFile as
+	// Run starts a machine from an image with user-data, in place of one that is there,
+	// and waits until it has switched itself off, or ctx ends. Progress gets the lines of ProgressFile as
 	// they change. It returns the content of ResultFile; ErrGone where the machine
 	// left none, with the last lines that it printed in the error. The machine stays
 	// until Clear, switched off.
 	Run(ctx context.Context, image string, userData []byte, progress func(string)) ([]byte, error)
 	// Publish makes an image of the machine and returns its fingerprint.
 	Publish(ctx context.Context, about About) (string, error)
-	// Clear removes the machine and all that it left; nil where there is none.
+	// Clear removes the machine, all that it left, and the images that Publish made and
+	// that are not in use, but for the one before; nil where there is none. What it can't
+	// remove now is found by whoever looks for leftovers.
 	Clear(ctx context.Context) error
 	// Current returns the image that was put in the stock image's place; one without a
 	// fingerprint where there is none, and without a recipe where Publish did not make
 	// it.
 	Current(ctx context.Context) (Image, error)
 	// Use makes runners start from an image that Publish made, from now on. The one
-	// before stays, for a way back; older ones are deleted.
+	// before is kept, for a way back.
 	Use(ctx context.Context, fingerprint string) error
-	// Delete removes an image; nil when it is gone.
-	Delete(ctx context.Context, fingerprint string) error
 }
 
 // Image is one that Publish made.

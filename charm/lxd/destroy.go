@@ -32,7 +32,7 @@ func (c *Cloud) Destroy(ctx context.Context) error {
 			return fmt.Errorf("cannot remove what runners needed: %w: instance %s exists", runner.ErrBusy, instance.Name)
 		}
 	}
-	if err := c.Images().Clear(ctx); err != nil {
+	if err := c.Images().clearMachine(ctx); err != nil {
 		return err
 	}
 	server, cancel, err := c.connect(ctx, deleteDeadline)

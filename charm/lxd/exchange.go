@@ -66,6 +66,23 @@ func (e exchange) make() (plain bool, err error) {
 	return false, nil
 }
 
+// renew makes the folder, or makes it empty; it is there all the while.
+func (e exchange) renew() (plain bool, err error) {
+	if err := mounts.Detach(e.path()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("cannot empty the exchange folder of %s: %w", e.name, err)
+	}
+	left, err := os.ReadDir(e.path())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("cannot empty the exchange folder of %s: %w", e.name, err)
+	}
+	for _, entry := range left {
+		if err := os.RemoveAll(filepath.Join(e.path(), entry.Name())); err != nil {
+			return false, fmt.Errorf("cannot empty the exchange folder of %s: %w", e.name, err)
+		}
+	}
+	return e.make()
+}
+
 // remove unmounts the folder and removes what is in it; nil when there is none.
 func (e exchange) remove() error {
 	err := mounts.Detach(e.path())

@@ -213,7 +213,7 @@ const aliasPrefix = "github-runner-"
 const previousSuffix = "-previous"
 
 // Use implements image.Cloud. The image before gets its alias first: whoever dies in
-// between leaves an image without any, which the next one deletes.
+// between leaves the new one without any, and is seen to have left something.
 func (i Images) Use(ctx context.Context, fingerprint string) error {
 	c := i.cloud
 	server, cancel, err := c.connect(ctx, deleteDeadline)
@@ -231,14 +231,7 @@ func (i Images) Use(ctx context.Context, fingerprint string) error {
 			return err
 		}
 	}
-	if err := server.point(alias, fingerprint, "The image that runners start from"); err != nil {
-		return err
-	}
-	// The image is in use by now, whatever can't be removed.
-	if err := c.sweepImages(server); err != nil {
-		c.log.WithError(err).Warn("images that nobody uses stay for now")
-	}
-	return nil
+	return server.point(alias, fingerprint, "The image that runners start from")
 }
 
 // point makes an alias that of an image, whether or not there is one.
@@ -309,23 +302,6 @@ func (i Images) Current(ctx context.Context) (image.Image, error) {
 		RunnerVersion: found.Properties[propertyVersion],
 		Made:          madeAt(*found),
 	}}, nil
-}
-
-// Delete implements image.Cloud.
-func (i Images) Delete(ctx context.Context, fingerprint string) error {
-	server, cancel, err := i.cloud.connect(ctx, deleteDeadline)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	found, _, err := server.GetImage(fingerprint)
-	if err != nil {
-		return cannot(ignoreMissing(err), "look at the image %s", fingerprint)
-	}
-	if !isMade(*found) {
-		return fmt.Errorf("cannot delete the image %s: the charm did not make it", fingerprint)
-	}
-	return server.deleteImage(found.Fingerprint)
 }
 
 // Retire deletes the images that were made and their stock images, with the last unit whose runners may start

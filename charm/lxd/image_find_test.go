@@ -1,6 +1,7 @@
 package lxd
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -162,7 +163,7 @@ func TestVariantsOfAnImage(t *testing.T) {
 		}
 	}
 	// The other's image is too old for its runners.
-	if err := cloud.Images().Use(t.Context(), madeImage(t, cloud, 0)); err != nil {
+	if err := errors.Join(cloud.Images().Use(t.Context(), madeImage(t, cloud, 0)), cloud.Images().Clear(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	if found, err := server.aliased(Container, other.madeAlias()); err != nil || found != "" {

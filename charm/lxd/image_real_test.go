@@ -151,11 +151,11 @@ func usesNext(t *testing.T, cloud *Cloud, server server, first string) {
 		}
 		before = fingerprint
 	}
-	if _, _, err := server.GetImage(first); !errors.Is(classify(err), runner.ErrNotFound) {
-		t.Errorf("the oldest image stays: %v", err)
-	}
 	if err := images.Clear(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	if _, _, err := server.GetImage(first); !errors.Is(classify(err), runner.ErrNotFound) {
+		t.Errorf("the oldest image stays: %v", err)
 	}
 	nothingLeft(t, cloud, server)
 }

@@ -28,9 +28,6 @@ const maxProgress = 200
 
 // Run implements image.Cloud. Where ctx ends, the machine is left as it is.
 func (i Images) Run(ctx context.Context, fingerprint string, userData []byte, progress func(string)) ([]byte, error) {
-	if err := i.Clear(ctx); err != nil {
-		return nil, err
-	}
 	if err := i.start(ctx, fingerprint, userData); err != nil {
 		return nil, err
 	}
@@ -50,15 +47,19 @@ func (i Images) Run(ctx context.Context, fingerprint string, userData []byte, pr
 func (i Images) start(ctx context.Context, fingerprint string, userData []byte) error {
 	c := i.cloud
 	name := c.config.imageMachine()
-	// The folder comes first and goes last: where there is none, nothing is left.
-	if _, err := c.exchange(name).make(); err != nil {
-		return err
-	}
 	server, cancel, err := c.connect(ctx, createDeadline)
 	if err != nil {
 		return err
 	}
 	defer cancel()
+	if err := c.deleteInstance(server, name, c.isImageMachine); err != nil {
+		return fmt.Errorf("cannot delete instance %s: %w", name, err)
+	}
+	// The folder comes first and goes last, and is there all the while: where there is
+	// none, nothing is left.
+	if _, err := c.exchange(name).renew(); err != nil {
+		return err
+	}
 	cacheable, err := c.cacheable(server)
 	if err != nil {
 		return err
@@ -193,6 +194,16 @@ func withLastLines(err error, lines string) error {
 
 // Clear implements image.Cloud.
 func (i Images) Clear(ctx context.Context) error {
+	return i.clear(ctx, i.cloud.sweepImages)
+}
+
+// clearMachine is Clear for one who has no lock: the images that are not in use may be
+// those that another unit tries.
+func (i Images) clearMachine(ctx context.Context) error {
+	return i.clear(ctx, func(server) error { return nil })
+}
+
+func (i Images) clear(ctx context.Context, sweep func(server) error) error {
 	c := i.cloud
 	server, cancel, err := c.connect(ctx, deleteDeadline)
 	if err != nil {
@@ -202,6 +213,9 @@ func (i Images) Clear(ctx context.Context) error {
 	name := c.config.imageMachine()
 	if err := c.deleteInstance(server, name, c.isImageMachine); err != nil {
 		return fmt.Errorf("cannot delete instance %s: %w", name, err)
+	}
+	if err := sweep(server); err != nil {
+		return err
 	}
 	return c.exchange(name).remove()
 }
@@ -223,7 +237,7 @@ func (c *Cloud) clearLeftovers(server server) {
 	}
 	defer release()
 	c.log.Warn("the making of an image was broken off: removing what it left")
-	if err := errors.Join(c.Images().Clear(server.ctx), c.sweepImages(server)); err != nil {
+	if err := c.Images().Clear(server.ctx); err != nil {
 		c.log.WithError(err).Warn("what is left of the making of an image stays for now")
 	}
 }

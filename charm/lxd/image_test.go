@@ -56,13 +56,13 @@ func madeImage(t *testing.T, cloud *Cloud, days float64) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cloud.Images().Clear(t.Context()); err != nil {
+	if err := cloud.Images().clearMachine(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return fingerprint
 }
 
-// The images that there are after Use, whatever an earlier one that was killed left.
+// The images that there are after Use and Clear, whatever an earlier one that was killed left.
 func TestUse(t *testing.T) {
 	for name, test := range map[string]struct {
 		// aliases are what main and previous are, by number, before; 0: none.
@@ -98,7 +98,7 @@ func TestUse(t *testing.T) {
 				t.Fatal(err)
 			}
 			stocks := countOf(t, server.GetImages) - 4
-			if err := cloud.Images().Use(t.Context(), made[4]); err != nil {
+			if err := errors.Join(cloud.Images().Use(t.Context(), made[4]), cloud.Images().Clear(t.Context())); err != nil {
 				t.Fatal(err)
 			}
 			want := map[string]string{"kept": made[3]}
@@ -129,23 +129,30 @@ func TestUse(t *testing.T) {
 	}
 }
 
-func TestOnlyImagesThatWereMadeAreDeleted(t *testing.T) {
+// What a build has made that is not in use goes with its machine, and nothing else.
+func TestClearDeletesWhatIsNotInUse(t *testing.T) {
 	cloud, server, _ := imageCloud(t)
 	stock, err := cloud.Images().Stock(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cloud.Images().Delete(t.Context(), stock); err == nil {
-		t.Error("the stock image was deleted")
-	}
 	made := madeImage(t, cloud, 0)
+	if err := cloud.Images().clearMachine(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := server.GetImage(made); err != nil {
+		t.Errorf("the image is gone though another unit may try it: %v", err)
+	}
 	for range 2 {
-		if err := cloud.Images().Delete(t.Context(), made); err != nil {
+		if err := cloud.Images().Clear(t.Context()); err != nil {
 			t.Error(err)
 		}
 	}
 	if _, _, err := server.GetImage(made); !errors.Is(classify(err), runner.ErrNotFound) {
 		t.Errorf("the image that was made: %v", err)
+	}
+	if _, _, err := server.GetImage(stock); err != nil {
+		t.Errorf("the stock image: %v", err)
 	}
 }
 
