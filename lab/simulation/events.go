@@ -19,6 +19,7 @@ import (
 // hanging are the faults that leave an operation which ends only with LXD.
 var hanging = map[lxd.Kind]bool{
 	lxd.CreateHangs: true, lxd.StartHangs: true, lxd.StopHangs: true, lxd.DeleteHangs: true, lxd.ExecHangs: true,
+	lxd.PublishHangs: true,
 }
 
 // troubleLXD lets LXD go wrong for a time.

@@ -15,6 +15,7 @@ func TestKilledAtEveryEffect(t *testing.T) {
 	flush := func(mode string) call {
 		return call{kind: juju.KindAction, name: "flush-runners", params: map[string]any{"mode": mode}}
 	}
+	build := call{kind: juju.KindAction, name: "build-image"}
 	for name, victim := range map[string]struct {
 		call  call
 		event func(*life)
@@ -25,12 +26,13 @@ func TestKilledAtEveryEffect(t *testing.T) {
 		"another path":    {hook("config-changed"), func(l *life) { l.configure("path", "acme/other") }},
 		"idle flush":      {flush("flush-idle"), func(l *life) { l.queue(flush("flush-idle")) }},
 		"busy flush":      {flush("flush-busy"), func(l *life) { l.queue(flush("flush-busy")) }},
+		"an image":        {build, func(l *life) { l.queue(build) }},
 		"removal":         {hook("stop"), (*life).remove},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			plan := func(kill Kill) Plan {
-				p := Plan{Name: fmt.Sprintf("%s, killed: %+v", name, kill), Calm: 6 * time.Minute, Neighbours: true, Config: map[string]any{
+				p := Plan{Name: fmt.Sprintf("%s, killed: %+v", name, kill), Calm: 6 * time.Minute, Neighbours: name != "an image", Config: map[string]any{
 					"path": "acme/widgets", "token": "ghp_SECRET1", "virtual-machines": int64(2),
 				}}
 				die := func(l *life) { l.killNext(victim.call.name, kill) }

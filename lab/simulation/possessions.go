@@ -10,6 +10,10 @@ import (
 // possessions are what the unit has.
 type possessions struct {
 	instances, registrations, folders, profiles, networks, acls, pools, mounts, files []string
+	// builders are its machines for images, images those that were made, where it is the
+	// only unit on its LXD.
+	// Unused are those among them that have no alias.
+	builders, images, unused []string
 }
 
 // possessions returns what is the unit's in this world.
@@ -27,6 +31,21 @@ func (w *world) possessions() possessions {
 			has.instances = append(has.instances, instance.Name)
 		}
 	}
+	for _, instance := range all.Instances {
+		if instance.Name == lxdName+"-image" {
+			has.builders = append(has.builders, instance.Name)
+		}
+	}
+	others := slices.ContainsFunc(all.Networks, func(name string) bool { return name != lxdName && strings.HasPrefix(name, "ghr-") })
+	for _, image := range all.Images {
+		if others || image.Properties["user.github-runner.recipe"] == "" {
+			continue
+		}
+		has.images = append(has.images, image.Fingerprint)
+		if len(image.Aliases) == 0 {
+			has.unused = append(has.unused, image.Fingerprint)
+		}
+	}
 	for _, r := range w.github.Runners() {
 		if owner.Owns(r.Name) && !r.Removed {
 			has.registrations = append(has.registrations, r.Name)
@@ -34,7 +53,9 @@ func (w *world) possessions() possessions {
 	}
 	folder := w.folder()
 	has.files = entries(folder)
-	has.folders = entries(filepath.Join(folder, "exchange"))
+	has.folders = slices.DeleteFunc(entries(filepath.Join(folder, "exchange")), func(name string) bool {
+		return slices.Contains(has.builders, name)
+	})
 	mounts, err := mountsBelow(w.dir)
 	if err != nil {
 		mounts = []string{err.Error()}
@@ -53,7 +74,7 @@ func (w *world) leftovers() []string {
 	}{
 		{"instance", has.instances}, {"registration", w.unnamed(has.registrations)}, {"profile", has.profiles},
 		{"network", has.networks}, {"network ACL", has.acls}, {"storage pool", has.pools},
-		{"mount", has.mounts}, {"file", has.files},
+		{"mount", has.mounts}, {"file", has.files}, {"machine for images", has.builders}, {"image", has.images},
 	} {
 		for _, name := range kind.names {
 			found = append(found, kind.what+" "+name)

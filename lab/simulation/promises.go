@@ -256,6 +256,9 @@ func (l *life) unsettled() []string {
 			problems = append(problems, fmt.Sprintf("there are %d %s, not %d", count.have, count.what, count.want))
 		}
 	}
+	if len(has.builders) == 0 && len(has.unused) > 0 {
+		problems = append(problems, fmt.Sprintf("there are images that nobody uses: %v", has.unused))
+	}
 	if status, message := l.unit.shown(); status != juju.Active {
 		problems = append(problems, fmt.Sprintf("the status is %s: %s", status, message))
 	}

@@ -56,6 +56,10 @@ func Seeded(seed uint64) Plan {
 		at := d.time()
 		d.plan.add(at, (*life).remove, "juju remove-unit")
 	}
+	// At the end, so that what the seeds have found stays what they decide.
+	if d.one(4) {
+		d.images()
+	}
 	d.plan.sort()
 	return d.plan
 }
@@ -123,6 +127,28 @@ func (d *dice) lxdFaults() {
 			fault.Count = 1 + d.IntN(3)
 		}
 		d.plan.add(d.time(), func(l *life) { l.troubleLXD(fault, length) }, "LXD: %s for %v%s", describe(string(fault.Kind), fault.Name, fault.Count), length.Round(time.Second), forThat(fault.For))
+	}
+}
+
+// images lets the unit make images for its runners, which its agent does, or the operator
+// where there is none.
+func (d *dice) images() {
+	d.plan.Config["image-interval"] = int64(7)
+	for range d.IntN(3) {
+		packages := pick(d, "", "podman", "podman, skopeo")
+		d.plan.add(d.time(), func(l *life) { l.configure("image-packages", packages) }, "juju config image-packages=%q", packages)
+	}
+	for range d.IntN(3) {
+		fault, length := lxd.Fault{Kind: pick(d, lxd.BuildFails, lxd.BuildHangs, lxd.PublishFails, lxd.PublishHangs)}, d.length()
+		d.plan.add(d.time(), func(l *life) { l.troubleLXD(fault, length) }, "LXD: %s for %v", fault.Kind, length.Round(time.Second))
+	}
+	for range d.IntN(3) {
+		if !d.plan.Alone {
+			d.plan.add(d.time(), func(l *life) { l.endAgent(true) }, "SIGKILL to the agent, if it runs")
+			continue
+		}
+		c := call{kind: juju.KindAction, name: pick(d, "build-image", "update-dependencies")}
+		d.plan.add(d.time(), func(l *life) { l.queue(c) }, "%s", c)
 	}
 }
 

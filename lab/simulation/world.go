@@ -42,6 +42,7 @@ type world struct {
 // timing is about what containers take, and less than virtual machines do.
 var timing = lxd.Timing{
 	Create: 2 * time.Second, Start: time.Second, Boot: 3 * time.Second, PowerOff: time.Second,
+	Work: 20 * time.Second, Publish: 15 * time.Second,
 	Firmware: 3 * time.Second, Agent: 4 * time.Second, Reboot: 3 * time.Second,
 }
 
