@@ -156,8 +156,8 @@ func checkTold(t *testing.T, statuses []Shown, told string, late bool) {
 
 // TestEveryKindIsAmongThem makes sure that a new kind of fault gets its row.
 func TestEveryKindIsAmongThem(t *testing.T) {
-	// No unit makes images in these lives: seeds, the tests of charm/lxd and an acceptance session have
-	// these.
+	// No unit makes images in these lives: seeds, the tests of charm/lxd and acceptance
+	// sessions have these.
 	tested := map[lxd.Kind]bool{lxd.BuildFails: true, lxd.BuildHangs: true, lxd.PublishFails: true, lxd.PublishHangs: true,
 		lxd.DownloadFails: true, lxd.DownloadHangs: true}
 	for _, test := range everyFault() {
