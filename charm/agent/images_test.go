@@ -136,21 +136,20 @@ func TestAgentTellsWhyNoImageCouldBeMade(t *testing.T) {
 		return now != nil && strings.Contains(now.LastError, "no network") && now.Doing == ""
 	})
 	s.untilRunning(3)
-	s.as("a hook", func(hold *unit.Hold) {
-		if trouble := hold.Past.ImageTrouble; !strings.Contains(trouble.Error, "no network") || trouble.Since.IsZero() {
-			t.Errorf("the unit remembers %+v", trouble)
-		}
+	remembered := func() (trouble unitdir.ImageTrouble) {
+		s.as("a hook", func(hold *unit.Hold) { trouble = hold.Past.ImageTrouble })
+		return trouble
+	}
+	s.until("the unit's memory of it", func() bool {
+		trouble := remembered()
+		return strings.Contains(trouble.Error, "no network") && !trouble.Since.IsZero()
 	})
 	// It is not tried again at once, but where another image is wanted.
 	s.images.set(func(m *maker) { m.err = nil })
 	s.apply(func(config map[string]any) { config["image-packages"] = "podman" })
 	<-s.images.began
 	s.images.goOn <- struct{}{}
-	s.until("an end of the trouble", func() bool {
-		var trouble unitdir.ImageTrouble
-		s.as("a hook", func(hold *unit.Hold) { trouble = hold.Past.ImageTrouble })
-		return trouble == unitdir.ImageTrouble{}
-	})
+	s.until("an end of the trouble", func() bool { return remembered() == unitdir.ImageTrouble{} })
 	s.stop()
 }
 
