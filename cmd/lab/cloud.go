@@ -107,6 +107,8 @@ type instanceInfo struct {
 	Status  string    `json:"status"`
 	Type    string    `json:"type"`
 	Created time.Time `json:"created"`
+	// Image is the fingerprint of the image that it was made of.
+	Image string `json:"image"`
 	// Metadata are the configuration keys that begin with "user.".
 	Metadata map[string]string `json:"metadata"`
 }
@@ -122,7 +124,7 @@ func (c cloud) instances() ([]instanceInfo, error) {
 		maps.DeleteFunc(metadata, func(key, _ string) bool { return !strings.HasPrefix(key, "user.") })
 		infos = append(infos, instanceInfo{
 			Name: i.Name, Status: strings.ToLower(i.Status), Type: i.Type,
-			Created: i.CreatedAt, Metadata: metadata,
+			Created: i.CreatedAt, Image: i.Config["volatile.base_image"], Metadata: metadata,
 		})
 	}
 	slices.SortFunc(infos, func(a, b instanceInfo) int { return strings.Compare(a.Name, b.Name) })
@@ -142,9 +144,9 @@ func cloudInstances(_ context.Context, c cloud, args []string) error {
 	if err != nil {
 		return err
 	}
-	return print(c.env, *format, infos, "NAME\tSTATUS\tCREATED", func(w io.Writer) {
+	return print(c.env, *format, infos, "NAME\tSTATUS\tCREATED\tIMAGE", func(w io.Writer) {
 		for _, i := range infos {
-			fmt.Fprintf(w, "%s\t%s\t%s\n", i.Name, i.Status, i.Created.UTC().Format(time.TimeOnly))
+			fmt.Fprintf(w, "%s\t%s\t%s\t%.12s\n", i.Name, i.Status, i.Created.UTC().Format(time.TimeOnly), i.Image)
 		}
 	})
 }

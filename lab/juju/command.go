@@ -134,7 +134,7 @@ func commands() map[string]command {
 		"add-unit":           {"APP [-n N] [--attach-storage …]", cmdAddUnit},
 		"config":             {"APP [KEY] [KEY=VALUE|KEY=@FILE…] [--reset KEY,…] [--file FILE]", cmdConfig},
 		"debug-log":          {"[--replay] [--tail|--no-tail] [-n LINES] [--level L] [--include UNIT]", cmdDebugLog},
-		"deploy":             {"CHARM|tmate-ssh-server [APP] [-n N] [--config K=V|FILE…] [--storage NAME[=SIZE]…] [--base B]", cmdDeploy},
+		"deploy":             {"CHARM|tmate-ssh-server|github-runner-image-builder [APP] [-n N] [--config K=V|FILE…] [--storage NAME[=SIZE]…] [--base B]", cmdDeploy},
 		"destroy-model":      {"NAME", cmdDestroyModel},
 		"exec":               {"--unit UNIT[,UNIT…]|--application APP|--all -- COMMAND…", cmdExec},
 		"grant-secret":       {"NAME APP[,APP…]", cmdGrantSecret},

@@ -13,6 +13,11 @@ import (
 // 'juju exec'.
 func storeCharms() map[string]charm {
 	return map[string]charm{
+		"github-runner-image-builder": {
+			Name:      "github-runner-image-builder",
+			Bases:     []string{"ubuntu@22.04"},
+			Endpoints: map[string]endpoint{"image": {Role: roleProvider, Interface: "github_runner_image_v0"}},
+		},
 		"tmate-ssh-server": {
 			Name:      "tmate-ssh-server",
 			Bases:     []string{"ubuntu@22.04"},
