@@ -76,18 +76,23 @@ type handler func(*Charm, context.Context) error
 
 func hooks() map[string]handler {
 	return map[string]handler{
-		"install":                  (*Charm).install,
-		"config-changed":           (*Charm).converge,
-		"start":                    (*Charm).converge,
-		"update-status":            (*Charm).converge,
-		"upgrade-charm":            (*Charm).refreshed,
-		"secret-changed":           (*Charm).converge,
-		"runner-storage-attached":  (*Charm).storageAttached,
-		"runner-storage-detaching": (*Charm).storageDetaching,
-		debugChangedHook:           (*Charm).converge,
-		debugDepartedHook:          (*Charm).debugDeparted,
-		debugBrokenHook:            (*Charm).converge,
-		"stop":                     (*Charm).stop,
+		"install":                    (*Charm).install,
+		"config-changed":             (*Charm).converge,
+		"start":                      (*Charm).converge,
+		"update-status":              (*Charm).converge,
+		"upgrade-charm":              (*Charm).refreshed,
+		"secret-changed":             (*Charm).converge,
+		"runner-storage-attached":    (*Charm).storageAttached,
+		"runner-storage-detaching":   (*Charm).storageDetaching,
+		debugEndpoint + changedHook:  (*Charm).converge,
+		debugEndpoint + departedHook: (*Charm).relationDeparted,
+		debugEndpoint + brokenHook:   (*Charm).converge,
+		// Before anything is sent: runners are to start from no other image.
+		imageEndpoint + createdHook:  (*Charm).converge,
+		imageEndpoint + changedHook:  (*Charm).converge,
+		imageEndpoint + departedHook: (*Charm).relationDeparted,
+		imageEndpoint + brokenHook:   (*Charm).converge,
+		"stop":                       (*Charm).stop,
 		// Whatever a stop could not end, it ends.
 		"remove": (*Charm).stop,
 	}

@@ -26,10 +26,11 @@ var (
 )
 
 func (s *stage) RelationIDs(_ context.Context, endpoint string) ([]string, error) {
-	if endpoint != "debug-ssh" {
+	if endpoint != debugEndpoint && endpoint != imageEndpoint {
 		return nil, fmt.Errorf("the charm asked for the relations at %q", endpoint)
 	}
-	return slices.Sorted(maps.Keys(s.relations)), nil
+	ids := slices.Sorted(maps.Keys(s.relations))
+	return slices.DeleteFunc(ids, func(id string) bool { return !strings.HasPrefix(id, endpoint+":") }), nil
 }
 
 func (s *stage) RelationUnits(_ context.Context, id string) ([]string, error) {
@@ -60,7 +61,7 @@ func server(host string) map[string]string {
 func (s *stage) relate(kind string, about juju.Relation) {
 	s.Helper()
 	s.about = about
-	s.hook("debug-ssh-relation-" + kind)
+	s.hook(about.Endpoint + "-relation-" + kind)
 	s.about = juju.Relation{}
 }
 

@@ -1,6 +1,7 @@
 package charm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -84,7 +85,7 @@ func (c *Charm) withImages(ctx context.Context, do func(imageBuilder) (map[strin
 	var builder imageBuilder
 	var unready error
 	err := c.with(ctx, func(s *session) error {
-		if err := s.usable(); err != nil {
+		if err := errors.Join(s.usable(), s.imageIsSent()); err != nil {
 			return err
 		}
 		var err error
@@ -110,6 +111,16 @@ func (c *Charm) withImages(ctx context.Context, do func(imageBuilder) (map[strin
 	return errors.Join(doErr, err)
 }
 
+// imageIsSent is why the unit makes no image, where another application's is the one
+// that runners start from.
+func (s *session) imageIsSent() error {
+	relation := s.wanted.ImageRelation
+	if !relation.Integrated {
+		return nil
+	}
+	return fmt.Errorf("this unit makes no image: the runners' comes from %s by the relation %s; ask for another there, or remove the relation", cmp.Or(relation.Application, "another application"), imageEndpoint)
+}
+
 func (s *session) imageBuilder(ctx context.Context) (imageBuilder, error) {
 	fleet, err := s.appliedFleet(ctx)
 	if err != nil {
@@ -122,7 +133,7 @@ func (s *session) imageBuilder(ctx context.Context) (imageBuilder, error) {
 			s.Log.WithError(err).Debug("progress could not be shown")
 		}
 	}
-	return imageBuilder{fleet: fleet, progress: progress, wanted: s.wanted.ImageLife > 0}, nil
+	return imageBuilder{fleet: fleet, progress: progress, wanted: s.wanted.MakesImages()}, nil
 }
 
 // readyForImage gets ready what an image is made with.
@@ -156,7 +167,7 @@ var errImageUnderWay = errors.New("an image is being made already, by this unit'
 // imageNote says that the agent can't make images; "" where it can.
 func (s *session) imageNote() string {
 	trouble := s.Past.ImageTrouble
-	if trouble.Error == "" || s.wanted.ImageLife == 0 {
+	if trouble.Error == "" || !s.wanted.MakesImages() {
 		return ""
 	}
 	return fmt.Sprintf("no runner image could be made since %s: %s", trouble.Since.UTC().Format("2 January 15:04 UTC"), oneLine(trouble.Error))

@@ -83,24 +83,22 @@ func (s *session) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	debug, warnings, err := s.debugData(ctx)
-	if err != nil {
-		return err
-	}
 	secrets, err := s.readSecrets(ctx, config)
 	if err != nil {
 		return err
 	}
-	s.wanted, err = state.New(state.Source{
+	source := state.Source{
 		Config:    config,
 		Secrets:   secrets,
 		Proxies:   state.Proxies(s.Context.Proxies),
 		Machine:   s.Machine,
 		ModelUUID: s.owner.ModelUUID,
 		Unit:      s.owner.Unit,
-		DebugSSH:  debug,
-		Warnings:  warnings,
-	})
+	}
+	if err := s.readRelations(ctx, &source); err != nil {
+		return err
+	}
+	s.wanted, err = state.New(source)
 	s.inForce = err == nil
 	if err != nil && !errors.As(err, &s.problems) {
 		return err

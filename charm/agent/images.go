@@ -68,7 +68,7 @@ func (i *images) follow(inForce state.CharmState) {
 // memory alone.
 func imageInputs(s state.CharmState) string {
 	return fmt.Sprintf("%q", []any{
-		s.ImageLife, s.ImagePackages, s.ImageScript, s.BaseImage, s.ImageSource, s.InstanceType, s.Arch, s.Resources.Disk, s.Storage, s.Scope.API,
+		s.ImageLife, s.ImageRelation.Integrated, s.ImagePackages, s.ImageScript, s.BaseImage, s.ImageSource, s.InstanceType, s.Arch, s.Resources.Disk, s.Storage, s.Scope.API,
 		s.Proxies.HTTP.Reveal(), s.Proxies.HTTPS.Reveal(), s.Proxies.NoProxy,
 	})
 }
@@ -173,7 +173,7 @@ func (a *agent) lookAfterImage(ctx context.Context, inForce state.CharmState, st
 	a.noteImage(inForce)
 	// A disk in memory is for runners: a machine for images is made there when a person
 	// asks for it.
-	unwanted := inForce.ImageLife == 0 || inForce.Storage == state.MemoryStorage || a.hold.Want(inForce).Count == 0
+	unwanted := !inForce.MakesImages() || inForce.Storage == state.MemoryStorage || a.hold.Want(inForce).Count == 0
 	if unwanted || stalled || a.fleet.Images == nil || !a.images.isTime(now) {
 		return
 	}
@@ -190,7 +190,7 @@ func (a *agent) lookAfterImage(ctx context.Context, inForce state.CharmState, st
 // trouble of one that makes no images by itself is over.
 func (a *agent) noteImage(inForce state.CharmState) {
 	news := a.images.news
-	if inForce.ImageLife == 0 {
+	if !inForce.MakesImages() {
 		news = &unitdir.ImageTrouble{}
 	}
 	if news == nil || *news == a.hold.Past.ImageTrouble {

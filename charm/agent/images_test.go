@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github-runner/charm/image"
+	"github-runner/charm/state"
 	"github-runner/charm/unit"
 	"github-runner/charm/unitdir"
 )
@@ -171,15 +172,16 @@ func TestAgentCallsOffAnImageThatIsNotWantedAnyMore(t *testing.T) {
 }
 
 func TestAgentMakesNoImageWhereNoneIsWanted(t *testing.T) {
-	for name, change := range map[string]func(map[string]any){
-		"by hand alone": func(config map[string]any) { config["image-interval"] = 0 },
-		"no runners":    func(config map[string]any) { config["virtual-machines"] = 0 },
-		"in memory":     func(config map[string]any) { config["runner-storage"] = "memory" },
+	for name, change := range map[string]func(*state.Source){
+		"by hand alone":        func(source *state.Source) { source.Config["image-interval"] = 0 },
+		"no runners":           func(source *state.Source) { source.Config["virtual-machines"] = 0 },
+		"in memory":            func(source *state.Source) { source.Config["runner-storage"] = "memory" },
+		"that of the relation": func(source *state.Source) { source.Image = map[string]map[string]string{"builder/0": {"id": "f1"}} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStage(t)
 			s.images = newMaker("there is none yet")
-			s.apply(change)
+			s.applySource(change)
 			s.start()
 			s.until("a turn", func() bool { return !s.status().Reconciled.IsZero() && s.status().Doing == waiting })
 			s.stop()
@@ -188,6 +190,21 @@ func TestAgentMakesNoImageWhereNoneIsWanted(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The image of a relation is used in the place of one that the unit makes.
+func TestAgentCallsOffItsImageForTheOneOfARelation(t *testing.T) {
+	s := newStage(t)
+	s.images = newMaker("there is none yet")
+	s.start()
+	<-s.images.began
+	s.applySource(func(source *state.Source) { source.Image = map[string]map[string]string{} })
+	s.until("the end of it", func() bool { _, _, locked := s.images.seen(); return !locked })
+	s.apply(func(map[string]any) {})
+	<-s.images.began
+	s.images.goOn <- struct{}{}
+	s.until("the image", func() bool { _, made, _ := s.images.seen(); return made == 1 })
+	s.stop()
 }
 
 // Builds that fail are tried ever more seldom, also where the state does not change.

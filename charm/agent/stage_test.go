@@ -62,11 +62,18 @@ func newStage(t *testing.T) *stage {
 // apply does what a hook does with a changed configuration.
 func (s *stage) apply(change func(config map[string]any)) {
 	s.Helper()
-	config := map[string]any{"path": "acme/widgets", "token": "ghp_example", "virtual-machines": 3, "lxd-instance-type": "container"}
-	change(config)
-	wanted, err := state.New(state.Source{
-		Config: config, Machine: "amd64", Unit: "github-runner/0", ModelUUID: "0a1b2c3d-0000-4000-8000-000000000000",
-	})
+	s.applySource(func(source *state.Source) { change(source.Config) })
+}
+
+// applySource does what a hook does with whatever Juju says.
+func (s *stage) applySource(change func(*state.Source)) {
+	s.Helper()
+	source := state.Source{
+		Config:  map[string]any{"path": "acme/widgets", "token": "ghp_example", "virtual-machines": 3, "lxd-instance-type": "container"},
+		Machine: "amd64", Unit: "github-runner/0", ModelUUID: "0a1b2c3d-0000-4000-8000-000000000000",
+	}
+	change(&source)
+	wanted, err := state.New(source)
 	if err != nil {
 		s.Fatal(err)
 	}

@@ -149,6 +149,7 @@ func (a Assembler) lxdConfig(s state.CharmState, m unit.Materials) lxd.Config {
 		ImageLock:    m.Dir.Units(),
 		ImageVariant: imageVariant(s, a.App),
 		PlainImage:   isPublic(s) && !s.ImageSource.Named,
+		Sent:         lxd.SentImage(s.ImageRelation),
 		Arch:         string(s.Arch),
 		InstanceType: string(s.InstanceType),
 		CPU:          s.Resources.CPU,

@@ -72,6 +72,9 @@ type Config struct {
 	// With PlainImage they start from the plain one while there is none of the variant.
 	ImageVariant string
 	PlainImage   bool
+	// Sent is the image that another application has runners start from, in the
+	// place of all others.
+	Sent SentImage
 	// Arch is the architecture that the image must have, as Go calls it:
 	// "amd64" or "arm64". "": not checked.
 	Arch string

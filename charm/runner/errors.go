@@ -27,7 +27,7 @@ var (
 	ErrFailedStart = errors.New("runners do not start")
 	// ErrBackingOff: no runner is created for a while, after others failed.
 	ErrBackingOff = errors.New("backing off")
-	// ErrPending: it is being made or fetched, and nobody has to do anything.
+	// ErrPending: it is being made, fetched or sent, and nobody has to do anything.
 	ErrPending = errors.New("not there yet")
 	// ErrUnreachable: no answer, or a failure of the other side's own.
 	ErrUnreachable = errors.New("unreachable")

@@ -40,6 +40,7 @@ type document struct {
 	ImageSeconds     int64            `json:"image-seconds,omitempty"`
 	ImagePackages    []string         `json:"image-packages,omitempty"`
 	ImageScript      string           `json:"image-script,omitempty"`
+	ImageRelation    imageEntry       `json:"image-relation,omitzero"`
 	InstanceType     InstanceType     `json:"instance-type"`
 	CPU              int              `json:"cpu"`
 	MemoryBytes      int64            `json:"memory-bytes"`
@@ -63,6 +64,13 @@ type appEntry struct {
 	ClientID       string `json:"client-id"`
 	InstallationID int64  `json:"installation-id"`
 	PrivateKey     string `json:"private-key"`
+}
+
+type imageEntry struct {
+	Integrated  bool   `json:"integrated"`
+	Application string `json:"application,omitempty"`
+	ID          string `json:"id,omitempty"`
+	Refused     bool   `json:"refused,omitempty"`
 }
 
 type debugHostEntry struct {
@@ -95,6 +103,7 @@ func Encode(s CharmState) ([]byte, error) {
 		ImageSeconds:     int64(s.ImageLife / time.Second),
 		ImagePackages:    s.ImagePackages,
 		ImageScript:      s.ImageScript,
+		ImageRelation:    imageEntry(s.ImageRelation),
 		InstanceType:     s.InstanceType,
 		CPU:              s.Resources.CPU,
 		MemoryBytes:      s.Resources.Memory,
@@ -149,6 +158,7 @@ func Decode(encoded []byte) (CharmState, error) {
 		ImageLife:         time.Duration(d.ImageSeconds) * time.Second,
 		ImagePackages:     d.ImagePackages,
 		ImageScript:       d.ImageScript,
+		ImageRelation:     ImageRelation(d.ImageRelation),
 		InstanceType:      d.InstanceType,
 		Resources:         Resources{CPU: d.CPU, Memory: d.MemoryBytes, Disk: d.DiskBytes},
 		Storage:           d.Storage,
@@ -234,6 +244,7 @@ func check(s CharmState) error {
 		{"image-interval", s.ImageLife >= 0 && s.ImageLife <= maxImageInterval*24*time.Hour},
 		{"image-packages", len(s.ImagePackages) <= maxImagePackages && !slices.ContainsFunc(s.ImagePackages, func(p string) bool { return !packageName.MatchString(p) })},
 		{"image-script", s.ImageScript == "" || scriptFault(s.ImageScript) == ""},
+		{"image-relation", s.ImageRelation.isValid()},
 		{"instance-type", s.InstanceType == VirtualMachine || s.InstanceType == Container},
 		{"resources", s.Resources.CPU >= 1 && s.Resources.CPU <= maxCPU && s.Resources.Memory > 0 && s.Resources.Disk > 0},
 		{"storage", s.Storage == JujuStorage || s.Storage == MemoryStorage},

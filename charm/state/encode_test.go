@@ -101,6 +101,10 @@ func TestDecodeRefusesDamage(t *testing.T) {
 		{"image-seconds", 1 << 40},
 		{"image-packages", []string{"-y"}},
 		{"image-script", "reboot"},
+		{"image-relation", map[string]any{"integrated": true, "id": "a b"}},
+		{"image-relation", map[string]any{"integrated": true, "id": "a", "refused": true}},
+		{"image-relation", map[string]any{"integrated": true, "application": "a\nb"}},
+		{"image-relation", map[string]any{"id": "a"}},
 		{"instance-type", "jail"},
 		{"cpu", 0},
 		{"memory-bytes", -1},
@@ -178,6 +182,7 @@ func FuzzNew(f *testing.F) {
 			ModelUUID: testModel,
 			Unit:      unit,
 			DebugSSH:  map[string]map[string]string{unit: {"host": host, "port": "22", "rsa_fingerprint": fingerprint, "ed25519_fingerprint": fingerprint}},
+			Image:     map[string]map[string]string{unit: {"id": host, "tags": noProxy}},
 		})
 	})
 }

@@ -18,20 +18,9 @@ const (
 
 const rightLabels = `give labels separated by commas, of letters, digits and - _ . + : / @ = # ~, at most 256 characters each`
 
-// labels returns the configured labels, lower-case and each one once: GitHub
-// compares labels without regard to case and stores them lower-case.
+// labels returns the configured labels.
 func (r *reader) labels() []string {
-	var labels, bad []string
-	for label := range strings.SplitSeq(r.text(optionLabels), ",") {
-		label = strings.TrimSpace(label)
-		switch lower := strings.ToLower(label); {
-		case label == "" || slices.Contains(labels, lower):
-		case isLabel(label):
-			labels = append(labels, lower)
-		default:
-			bad = append(bad, label)
-		}
-	}
+	labels, bad := parseLabels(r.text(optionLabels))
 	if len(bad) > 0 {
 		r.reject(Problem{Option: optionLabels, Value: quoteAll(bad), Fault: notValid(bad), Right: rightLabels})
 	}
@@ -43,6 +32,23 @@ func (r *reader) labels() []string {
 		})
 	}
 	return labels
+}
+
+// parseLabels returns the labels of a list, lower-case and each one once, and what is
+// in it besides: GitHub compares labels without regard to case and stores them
+// lower-case.
+func parseLabels(list string) (labels, bad []string) {
+	for label := range strings.SplitSeq(list, ",") {
+		label = strings.TrimSpace(label)
+		switch lower := strings.ToLower(label); {
+		case label == "" || slices.Contains(labels, lower):
+		case isLabel(label):
+			labels = append(labels, lower)
+		default:
+			bad = append(bad, label)
+		}
+	}
+	return labels, bad
 }
 
 // isLabel accepts more than our predecessor did (a dot, a plus), and nothing
@@ -59,15 +65,21 @@ func isLabel(label string) bool {
 	return true
 }
 
-// ownLabels is how many labels allLabels adds.
+// ownLabels is how many labels allLabels adds, at most.
 const ownLabels = 5
 
 // allLabels puts the labels that GitHub's own registration would add, and the
-// charm's, before the configured ones.
-func allLabels(s CharmState, configured []string) []string {
-	own := [ownLabels]string{"self-hosted", "linux", s.Arch.Label(), applicationOf(s.Owner), s.BaseImage}
+// charm's, before the configured ones and the tags of the relation's image. Where
+// these name another release than base-image, that is not what is in the runners.
+func allLabels(s CharmState, configured, tags []string) []string {
+	own := []string{"self-hosted", "linux", s.Arch.Label(), applicationOf(s.Owner)}
+	isRelease := func(tag string) bool { return baseImages[tag] != "" }
+	isBase := func(tag string) bool { return baseImages[tag] == s.BaseImage }
+	if !slices.ContainsFunc(tags, isRelease) || slices.ContainsFunc(tags, isBase) {
+		own = append(own, s.BaseImage)
+	}
 	var all []string
-	for _, label := range slices.Concat(own[:], configured) {
+	for _, label := range slices.Concat(own, configured, tags) {
 		if !slices.Contains(all, label) {
 			all = append(all, label)
 		}

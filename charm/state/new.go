@@ -27,6 +27,9 @@ type Source struct {
 	// DebugSSH is the data of the debug-ssh relation's remote units, by name
 	// of the unit.
 	DebugSSH map[string]map[string]string
+	// Image is the data of the image relation's remote units, by name of the unit;
+	// nil where the unit is in no such relation.
+	Image map[string]map[string]string
 	// Warnings are what was wrong, but no reason to stop, while all this was
 	// read: one line each.
 	Warnings []string
@@ -80,7 +83,9 @@ func New(source Source) (CharmState, error) {
 	s.InstanceType = choice(r, optionInstanceType, VirtualMachine, Container)
 	s.Storage = choice(r, optionStorage, JujuStorage, MemoryStorage)
 	s.Resources = r.resources()
-	s.Labels = allLabels(s, configured)
+	var tags []string
+	s.ImageRelation, tags = r.imageRelation(source.Image, len(configured))
+	s.Labels = allLabels(s, configured, tags)
 	s.Warnings = r.warnings
 	if len(r.problems) > 0 {
 		return CharmState{}, r.problems

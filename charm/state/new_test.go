@@ -114,6 +114,7 @@ func fullSource() Source {
 			"tmate/1": debugData("2001:db8::1", "22"),
 			"tmate/0": debugData("192.0.2.1", "10022"),
 		},
+		Image: map[string]map[string]string{"builder/0": {"id": "0123456789ab", "tags": "GPU, noble,arm64,big"}},
 	}
 }
 
@@ -129,13 +130,14 @@ func TestNewWithEverything(t *testing.T) {
 		GitHubURL:         "https://github.example.com:8443",
 		Credential:        Credential{Token: secret.New("github_pat_11AAA")},
 		Group:             "Big 'Ones' & co",
-		Labels:            []string{"self-hosted", "linux", "arm64", "big-runner", "noble", "gpu", "team.a", "c++", "größe"},
+		Labels:            []string{"self-hosted", "linux", "arm64", "big-runner", "noble", "gpu", "team.a", "c++", "größe", "big"},
 		Count:             5,
 		ReconcileInterval: time.Minute,
 		BaseImage:         "noble",
 		ImageSource:       ImageSource{Server: "https://images.example.com:8443/releases", Alias: "team/noble", Named: true},
 		ImagePackages:     []string{"libssl-dev", "podman"},
 		ImageScript:       "#!/bin/sh\necho done\n",
+		ImageRelation:     ImageRelation{Integrated: true, Application: "builder", ID: "0123456789ab"},
 		InstanceType:      Container,
 		Resources:         Resources{CPU: 4, Memory: 512 << 20, Disk: 1 << 40},
 		Storage:           MemoryStorage,

@@ -47,6 +47,9 @@ type CharmState struct {
 	// ImageScript is a program that root runs in a runner image at the end of its
 	// making; empty when there is none.
 	ImageScript string
+	// ImageRelation is what the relation image says of the runners' image. Its tags
+	// are among Labels.
+	ImageRelation ImageRelation
 	// InstanceType is what a runner's machine is on LXD.
 	InstanceType InstanceType
 	// Resources is what each runner's machine gets.

@@ -29,8 +29,9 @@ var owner = runner.Owner{ModelUUID: modelUUID, Unit: unitName}
 
 // The relation debug-ssh and its remote unit.
 const (
-	relationID  = "debug-ssh:1"
-	debugServer = "tmate/0"
+	debugEndpoint = "debug-ssh"
+	relationID    = debugEndpoint + ":1"
+	debugServer   = "tmate/0"
 )
 
 // storageID is Juju's name for the storage that is attached.
@@ -136,8 +137,8 @@ func (u *unit) run(ctx context.Context, c call) outcome {
 	if strings.HasPrefix(c.name, "runner-storage-") {
 		program.Context.Storage = juju.Storage{ID: storageID}
 	}
-	if strings.HasPrefix(c.name, "debug-ssh-") {
-		program.Context.Relation = juju.Relation{Endpoint: "debug-ssh", ID: relationID, RemoteApp: "tmate"}
+	if strings.HasPrefix(c.name, debugEndpoint) {
+		program.Context.Relation = juju.Relation{Endpoint: debugEndpoint, ID: relationID, RemoteApp: "tmate"}
 	}
 	u.mu.Unlock()
 	u.story.tell("%s begins", c)
@@ -355,9 +356,9 @@ func (t *tools) Dying(context.Context, string) (dying bool, err error) {
 }
 
 // RelationIDs implements charm.Model.
-func (t *tools) RelationIDs(context.Context, string) (ids []string, err error) {
+func (t *tools) RelationIDs(_ context.Context, endpoint string) (ids []string, err error) {
 	err = t.effect("relation-ids", func() {
-		if t.unit.debugHost != "" {
+		if endpoint == debugEndpoint && t.unit.debugHost != "" {
 			ids = []string{relationID}
 		}
 	})
