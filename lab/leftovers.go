@@ -33,13 +33,9 @@ func Kinds() []string {
 // kind. Logs and their rotation are not counted: the charm keeps them on
 // purpose.
 func (l *Lab) Leftovers(ctx context.Context) (Inventory, error) {
-	data, err := os.ReadFile(inventoryPath(l.Dir))
+	before, err := readInventory(l.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("cannot tell what is left: %w", err)
-	}
-	var before Inventory
-	if err := json.Unmarshal(data, &before); err != nil {
-		return nil, fmt.Errorf("cannot tell what is left: cannot read %s: %w", inventoryPath(l.Dir), err)
 	}
 	now, err := l.Take(ctx)
 	if err != nil {
@@ -50,6 +46,19 @@ func (l *Lab) Leftovers(ctx context.Context) (Inventory, error) {
 		left[kind] = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(before[kind], name) })
 	}
 	return left, nil
+}
+
+// Expect has Leftovers take a thing, which the lab made after it came up, for its own.
+func (l *Lab) Expect(kind, name string) error {
+	before, err := readInventory(l.Dir)
+	if err == nil {
+		before[kind] = append(before[kind], name)
+		err = before.save(l.Dir)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot note that %s is one of the lab's %s: %w", name, kind, err)
+	}
+	return nil
 }
 
 // Empty reports whether nothing is left.
@@ -236,6 +245,18 @@ func isEmptyDir(path string) bool {
 }
 
 func inventoryPath(dir string) string { return filepath.Join(dir, "before.json") }
+
+func readInventory(dir string) (Inventory, error) {
+	data, err := os.ReadFile(inventoryPath(dir))
+	if err != nil {
+		return nil, err
+	}
+	var inventory Inventory
+	if err := json.Unmarshal(data, &inventory); err != nil {
+		return nil, fmt.Errorf("cannot read %s: %w", inventoryPath(dir), err)
+	}
+	return inventory, nil
+}
 
 func (i Inventory) save(dir string) error {
 	data, err := json.MarshalIndent(i, "", "  ")

@@ -50,7 +50,7 @@ func cloudCommands() []cloudCommand {
 		{"cat", "Print a file of a running instance: cat NAME PATH", cloudCat},
 		{"write", "Leave a file as a job might: write NAME FILE CONTENT", cloudWrite},
 		{"images", "List all images with their aliases", cloudImages},
-		{"image", "Let an alias lead to an image for another type: image ALIAS TYPE", cloudImage},
+		{"image", "Let an alias lead to an image for another type, or a newer one: image ALIAS TYPE|newer", cloudImage},
 		{"add-foreign", "Make an instance that is not the charm's: add-foreign NAME", cloudAddForeign},
 		{"add-python-charm", "Make what the Python charm leaves of a unit: add-python-charm UNIT [--runners N]", cloudAddPythonCharm},
 		{"edit-profile", "Edit the profiles by hand: edit-profile [NAME [KEY=VALUE…]]", cloudEditProfile},

@@ -3,11 +3,22 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/canonical/lxd/shared/api"
+)
+
+const (
+	// newerImage asks for another image in the place of a type of instances.
+	newerImage = "newer"
+	// imageInstance is what a newer image is made of.
+	imageInstance = "lab-newer-image"
 )
 
 // cloudImages lists the images: fingerprint, type, aliases, and what they say of
@@ -31,12 +42,13 @@ func cloudImages(_ context.Context, c cloud, args []string) error {
 	return table.Flush()
 }
 
-// cloudImage lets an alias lead to the image of the same release for another
-// type of instances, as an operator does with the images of a public server: an
-// alias leads to one image only.
-func cloudImage(_ context.Context, c cloud, args []string) error {
-	if len(args) != 2 {
-		return usagef("it is: lab cloud image ALIAS container|virtual-machine")
+// cloudImage lets an alias lead to another image of the same release, as an operator
+// does with the images of a public server: to the one for another type of instances,
+// for an alias leads to one image only, or to a newer one.
+func cloudImage(ctx context.Context, c cloud, args []string) error {
+	kinds := []string{string(api.InstanceTypeContainer), string(api.InstanceTypeVM), newerImage}
+	if len(args) != 2 || !slices.Contains(kinds, args[1]) {
+		return usagef("it is: lab cloud image ALIAS container|virtual-machine|newer")
 	}
 	name, kind := args[0], args[1]
 	entry, _, err := c.server.GetImageAlias(name)
@@ -47,23 +59,74 @@ func cloudImage(_ context.Context, c cloud, args []string) error {
 	if err != nil {
 		return fmt.Errorf("cannot look up the image %s: %w", name, err)
 	}
+	var next string
+	if kind == newerImage {
+		next, err = c.imageAfter(ctx, *current)
+	} else {
+		next, err = c.imageFor(kind, *current)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot let %s lead to another image: %w", name, err)
+	}
+	// In one step: somebody may look for the image just now.
+	alias := api.ImageAliasesEntryPut{Description: entry.Description, Target: next}
+	if err := c.server.UpdateImageAlias(name, alias, ""); err != nil {
+		return fmt.Errorf("cannot name the image %s: %w", name, err)
+	}
+	fmt.Fprintf(c.env.Stdout, "%s is %.12s\n", name, next)
+	return nil
+}
+
+// imageFor returns the fingerprint of the image of the same release for a type of
+// instances.
+func (c cloud) imageFor(kind string, current api.Image) (string, error) {
 	images, err := c.server.GetImages()
 	if err != nil {
-		return fmt.Errorf("cannot list the images: %w", err)
+		return "", fmt.Errorf("cannot list the images: %w", err)
 	}
+	release := current.Properties["release"]
 	for _, image := range images {
-		if image.Type != kind || image.Properties["release"] != current.Properties["release"] {
-			continue
+		if image.Type == kind && image.Properties["release"] == release {
+			return image.Fingerprint, nil
 		}
-		alias := api.ImageAliasesPost{}
-		alias.Name, alias.Target = name, image.Fingerprint
-		if err := c.server.DeleteImageAlias(name); err != nil {
-			return fmt.Errorf("cannot free the alias %s: %w", name, err)
-		}
-		if err := c.server.CreateImageAlias(alias); err != nil {
-			return fmt.Errorf("cannot name the image %s: %w", name, err)
-		}
-		return nil
 	}
-	return fmt.Errorf("cannot let %s be an image for a %s: there is none of release %s", name, kind, current.Properties["release"])
+	return "", fmt.Errorf("there is none of release %s for a %s", release, kind)
+}
+
+// imageAfter makes an image with the content of another, and returns its fingerprint.
+func (c cloud) imageAfter(ctx context.Context, current api.Image) (fingerprint string, err error) {
+	pools, err := c.server.GetStoragePoolNames()
+	if err == nil && len(pools) == 0 {
+		err = errors.New("there is none, deploy the charm first")
+	}
+	if err != nil {
+		return "", fmt.Errorf("cannot find a storage pool: %w", err)
+	}
+	operation, err := c.server.CreateInstance(api.InstancesPost{
+		Name: imageInstance, Type: api.InstanceType(current.Type),
+		Source: api.InstanceSource{Type: "image", Fingerprint: current.Fingerprint},
+		InstancePut: api.InstancePut{
+			Profiles: []string{},
+			Devices:  map[string]map[string]string{"root": {"type": "disk", "path": "/", "pool": pools[0]}},
+		},
+	})
+	if err := c.await(ctx, operation, err); err != nil {
+		return "", fmt.Errorf("cannot make an instance of it: %w", err)
+	}
+	defer func() { err = errors.Join(err, cloudDelete(context.WithoutCancel(ctx), c, []string{imageInstance})) }()
+	request := api.ImagesPost{
+		ImagePut:             api.ImagePut{Properties: maps.Clone(current.Properties)},
+		Source:               &api.ImagesPostSource{Type: "instance", Name: imageInstance},
+		CompressionAlgorithm: "none",
+	}
+	request.Properties["serial"] = time.Now().UTC().Format("20060102T150405.000000000")
+	operation, err = c.server.CreateImage(request, nil)
+	if err := c.await(ctx, operation, err); err != nil {
+		return "", fmt.Errorf("cannot make an image of an instance: %w", err)
+	}
+	fingerprint, _ = operation.Get().Metadata["fingerprint"].(string)
+	if fingerprint == "" {
+		return "", errors.New("cannot make an image of an instance: LXD does not say which it made")
+	}
+	return fingerprint, c.lab.Expect("images", fingerprint)
 }

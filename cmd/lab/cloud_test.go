@@ -35,8 +35,10 @@ func newCloudLab(t *testing.T) cloudLab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "lab.json"), facts, 0o600); err != nil {
-		t.Fatal(err)
+	for name, content := range map[string][]byte{"lab.json": facts, "before.json": []byte("{}")} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	log := logrus.New()
 	log.SetOutput(t.Output())
@@ -99,6 +101,46 @@ func TestCloudInstances(t *testing.T) {
 	}
 	c.run("delete", "web")
 	c.run("wait", "--count", "0")
+}
+
+func TestCloudImage(t *testing.T) {
+	c := newCloudLab(t)
+	if _, err := c.try("image", "noble", "newer"); err == nil || !strings.Contains(err.Error(), "deploy the charm first") {
+		t.Errorf("a newer image without a storage pool: %v", err)
+	}
+	c.run("add-foreign", "web")
+	before := c.imageOf("web")
+	for range 2 {
+		c.run("delete", "web")
+		said := c.run("image", "noble", "newer")
+		c.run("add-foreign", "web")
+		next := c.imageOf("web")
+		if next == before || said != "noble is "+next[:12]+"\n" {
+			t.Errorf("image says %q; an instance is made of %s, before of %s", said, next, before)
+		}
+		before = next
+	}
+	if own, err := os.ReadFile(filepath.Join(c.dir, "before.json")); err != nil || !strings.Contains(string(own), before) {
+		t.Errorf("the image %s is none of the lab's: %s, %v", before, own, err)
+	}
+	c.run("image", "noble", "virtual-machine")
+	c.run("image", "noble", "container")
+	if _, err := c.try("image", "noble", "older"); err == nil || !strings.Contains(err.Error(), "newer") {
+		t.Errorf("another word for it: %v", err)
+	}
+}
+
+// imageOf is the image that the only instance was made of.
+func (c cloudLab) imageOf(name string) string {
+	c.t.Helper()
+	var infos []instanceInfo
+	if err := json.Unmarshal([]byte(c.run("instances", "--format", "json")), &infos); err != nil {
+		c.t.Fatal(err)
+	}
+	if len(infos) != 1 || infos[0].Name != name || len(infos[0].Image) != 64 {
+		c.t.Fatalf("instances are %+v", infos)
+	}
+	return infos[0].Image
 }
 
 func TestCloudEdits(t *testing.T) {
