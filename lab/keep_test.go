@@ -57,7 +57,7 @@ func TestKeepEndsWithItsContext(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() {
 		defer says.Close()
-		ended <- keep(ctx, says, "sh", "-c", `trap 'echo ended; exit 1' TERM; echo ready; while :; do read -r _ </dev/zero & wait; done`)
+		ended <- keep(ctx, says, "sh", "-c", `trap 'kill $!; echo ended; exit 1' TERM; while :; do read -r _ </dev/zero & echo ready; wait; done`)
 	}()
 	if _, err := ready.Read(make([]byte, len("ready\n"))); err != nil {
 		t.Fatal(err)
