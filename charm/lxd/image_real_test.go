@@ -8,7 +8,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
@@ -25,6 +24,7 @@ import (
 
 	"github-runner/charm/image"
 	"github-runner/charm/runner"
+	"github-runner/lab/archive"
 	"github-runner/lab/skip"
 )
 
@@ -266,75 +266,30 @@ func stockImage(t *testing.T, cloud *Cloud, server server, sources string) (fing
 // testRecipe is the charm's, with what the web server has in place of GitHub's.
 func testRecipe(t *testing.T, web *webServer) image.Recipe {
 	t.Helper()
-	const yq = "#!/bin/sh\n"
-	if err := os.WriteFile(filepath.Join(web.folder, "yq"), []byte(yq), 0o644); err != nil {
+	yq, err := os.ReadFile(filepath.Join(web.folder, archive.YQ))
+	if err != nil {
 		t.Fatal(err)
 	}
-	sum := sha256.Sum256([]byte(yq))
+	sum := sha256.Sum256(yq)
 	application := web.want().Application
 	application.Version = "2.999.1"
 	return image.Recipe{
 		Application:     application,
-		YQ:              image.Download{URL: web.url + "/folder/yq", SHA256: hex.EncodeToString(sum[:])},
+		YQ:              image.Download{URL: web.url + "/folder/" + archive.YQ, SHA256: hex.EncodeToString(sum[:])},
 		Script:          "#!/bin/sh\ndate > /etc/made-by-script\n",
 		ExchangeMounted: true,
 	}
 }
 
-// smallPackages stand for what the recipe installs and the lab's image lacks.
-var smallPackages = map[string]string{
-	"docker.io":   "docker",
-	"npm":         "npm",
-	"python3-pip": "pip",
-	"shellcheck":  "shellcheck",
-	"wget":        "wget",
-	"unzip":       "unzip",
-	"gh":          "gh",
-	"git":         "git",
-	"jq":          "jq",
-	"curl":        "curl",
-	"sudo":        "sudo",
-}
-
-// smallArchive makes a folder that is an archive of packages with one program each,
-// which does nothing; npm installs yarn.
+// smallArchive makes a folder that is an archive of packages.
 func smallArchive(t *testing.T) string {
 	t.Helper()
-	if _, err := exec.LookPath("dpkg-deb"); err != nil {
+	if _, err := exec.LookPath(archive.Tool); err != nil {
 		skip.Because(t, "an archive of packages for an image: %v", err)
 	}
 	folder := t.TempDir()
-	var index bytes.Buffer
-	for name, program := range smallPackages {
-		script := "#!/bin/sh\n"
-		if name == "npm" {
-			script += "case \"$*\" in 'install --global yarn@'*) ;; *) exit 0;; esac\nprintf '#!/bin/sh\\n' > /usr/local/bin/yarn; chmod 0755 /usr/local/bin/yarn\n"
-		}
-		// Older than those that the lab's image has.
-		control := fmt.Sprintf("Package: %s\nVersion: 0.1\nArchitecture: all\nMaintainer: tests <tests@example.com>\nDescription: stands for %s\n", name, name)
-		tree := filepath.Join(t.TempDir(), name)
-		for path, content := range map[string]string{"DEBIAN/control": control, "usr/bin/" + program: script} {
-			path = filepath.Join(tree, path)
-			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), 0o755)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		file := name + ".deb"
-		if out, err := exec.Command("dpkg-deb", "--root-owner-group", "--build", tree, filepath.Join(folder, file)).CombinedOutput(); err != nil {
-			t.Fatalf("dpkg-deb: %v: %s", err, out)
-		}
-		content, err := os.ReadFile(filepath.Join(folder, file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		fmt.Fprintf(&index, "%sFilename: ./%s\nSize: %d\nSHA256: %x\n\n", control, file, len(content), sha256.Sum256(content))
-	}
-	packages := index.Bytes()
-	about := fmt.Sprintf("Date: %s\nSHA256:\n %x %d Packages\n", time.Now().UTC().Format(time.RFC1123), sha256.Sum256(packages), len(packages))
-	for name, content := range map[string][]byte{"Packages": packages, "Release": []byte(about)} {
-		if err := os.WriteFile(filepath.Join(folder, name), content, 0o644); err != nil {
-			t.Fatal(err)
-		}
+	if err := archive.Make(t.Context(), folder); err != nil {
+		t.Fatal(err)
 	}
 	return folder
 }
@@ -344,19 +299,19 @@ func applicationOf(t *testing.T, version, address string) []byte {
 	t.Helper()
 	var buffer bytes.Buffer
 	zipped := gzip.NewWriter(&buffer)
-	archive := tar.NewWriter(zipped)
+	packed := tar.NewWriter(zipped)
 	for name, script := range map[string]string{
 		"./run.sh":              strings.ReplaceAll(testApplication, "URL", address),
 		"./bin/Runner.Listener": "#!/bin/sh\necho " + version + "\n",
 	} {
-		if err := archive.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(script))}); err != nil {
+		if err := packed.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(script))}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := io.WriteString(archive, script); err != nil {
+		if _, err := io.WriteString(packed, script); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(archive.Close(), zipped.Close()); err != nil {
+	if err := errors.Join(packed.Close(), zipped.Close()); err != nil {
 		t.Fatal(err)
 	}
 	return buffer.Bytes()

@@ -76,7 +76,7 @@ func cmdBench(ctx context.Context, env environment, args []string) error {
 }
 
 func printReport(env environment, format string, report bench.Report) error {
-	if len(report.Results) == 0 {
+	if len(report.Results)+len(report.Skipped) == 0 {
 		return nil
 	}
 	if format == "tabular" {

@@ -1,5 +1,6 @@
 // Package bench measures the charm: how soon wanted containers are online, what
-// a reconcile costs that finds nothing to do, and what update-status costs.
+// runner images save, what a reconcile costs that finds nothing to do, and what
+// update-status costs.
 //
 // It runs the charm's own program as Juju would, with hook tools of its own, and
 // compares it with a floor that is measured in the same run: times differ from
@@ -53,6 +54,7 @@ func benchmarks() []benchmark {
 		{"containers", (*session).containers},
 		{"isolation", (*session).isolation},
 		{"refill", (*session).refill},
+		{"images", (*session).images},
 		{"reconcile", (*session).reconcile},
 		{"agent", (*session).agent},
 		{"update-status", (*session).updateStatus},
@@ -116,6 +118,13 @@ func (s *session) sizes(own ...int) []int {
 
 func (s *session) say(format string, args ...any) {
 	fmt.Fprintf(s.Progress, "%6.1fs  %s\n", time.Since(s.began).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// skip notes what can't be measured here, and why.
+func (s *session) skip(format string, args ...any) {
+	why := fmt.Sprintf(format, args...)
+	s.say("not measured: %s", why)
+	s.report.Skipped = append(s.report.Skipped, why)
 }
 
 // stage returns the stage on the chosen cloud, which several benchmarks share.

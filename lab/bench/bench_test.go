@@ -76,6 +76,9 @@ func TestEmulated(t *testing.T) {
 	if diff := cmp.Diff(want, measured); diff != "" {
 		t.Errorf("figures (-want +got):\n%s", diff)
 	}
+	if skipped := strings.Join(report.Skipped, "\n"); len(report.Skipped) != 2 || !strings.Contains(skipped, "isolation: ") || !strings.Contains(skipped, "images: ") {
+		t.Errorf("what can't be measured on the emulation: %q", skipped)
+	}
 	left, err := os.ReadDir(os.TempDir())
 	if err != nil {
 		t.Fatal(err)

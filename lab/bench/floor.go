@@ -42,6 +42,8 @@ type floor struct {
 	application runner.Application
 	profiles    []string
 	exchange    string
+	// image is the alias of what its runners start from.
+	image string
 	// proxy is what its runners are told of a proxy.
 	proxy cloudinit.Proxy
 	// bare runners have no folder for exchange.
@@ -65,6 +67,7 @@ func newFloor(ctx context.Context, u *unit) (*floor, error) {
 		github:   github.New(github.Options{Credential: github.Credential{Token: secret.New(token)}}),
 		scope:    runner.Scope{API: u.stage.api(), Path: repository},
 		exchange: filepath.Join(u.stage.dir, "floor"),
+		image:    imageAlias,
 	}
 	var err error
 	if f.server, err = u.stage.connect(ctx); err != nil {
@@ -173,7 +176,7 @@ func (f *floor) prepareOne(ctx context.Context) (plain, error) {
 	return plain{name: name, id: registration.ID, request: api.InstancesPost{
 		Name:   name,
 		Type:   api.InstanceTypeContainer,
-		Source: api.InstanceSource{Type: "image", Alias: imageAlias},
+		Source: api.InstanceSource{Type: "image", Alias: f.image},
 		InstancePut: api.InstancePut{
 			Profiles: f.profiles,
 			Config:   map[string]string{"cloud-init.user-data": string(userData)},

@@ -11,6 +11,8 @@ import (
 type Report struct {
 	Machine Machine  `json:"machine"`
 	Results []Result `json:"results"`
+	// Skipped is what could not be measured on this machine, and why.
+	Skipped []string `json:"skipped,omitempty"`
 }
 
 // Result is one figure of one case.
@@ -76,7 +78,15 @@ func (r Report) Print(w io.Writer) error {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", result.Case, result.Figure,
 			result.spread(&result.Charm), result.spread(result.Floor), result.ratio(), result.target(), result.met())
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	between := "\n"
+	for _, what := range r.Skipped {
+		fmt.Fprintf(w, "%snot measured: %s\n", between, what)
+		between = ""
+	}
+	return nil
 }
 
 func (r Result) spread(s *Spread) string {

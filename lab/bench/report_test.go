@@ -54,6 +54,7 @@ func TestPrint(t *testing.T) {
 			Result{Benchmark: "reconcile", Case: "10", Figure: "calls", Unit: "calls", Charm: Spread{1, 1, 1}}.within(Target{Most: 1}),
 			{Benchmark: "reconcile", Case: "10", Figure: "wall time", Unit: "ms", Charm: Spread{0.25, 0.25, 0.25}},
 		},
+		Skipped: []string{"images on zfs: there is none", "images on lvm: there is none"},
 	}
 	want := `Machine: 2 CPUs (Z80), 4 GB, Linux 6.1, LXD 5.0.2, storage btrfs, load 0.5
 
@@ -65,6 +66,9 @@ reconcile
 CASE  FIGURE     CHARM    FLOOR  RATIO  TARGET     MET
 10    calls      1 calls  -      -      ≤ 1 calls  yes
 10    wall time  0.25 ms  -      -      -          -
+
+not measured: images on zfs: there is none
+not measured: images on lvm: there is none
 `
 	var b strings.Builder
 	if err := report.Print(&b); err != nil {
