@@ -52,8 +52,8 @@ func (i Images) start(ctx context.Context, fingerprint string, userData []byte) 
 		return err
 	}
 	defer cancel()
-	if err := c.deleteInstance(server, name, c.isImageMachine); err != nil {
-		return fmt.Errorf("cannot delete instance %s: %w", name, err)
+	if err := i.deleteMachine(server); err != nil {
+		return err
 	}
 	// The folder comes first and goes last, and is there all the while: where there is
 	// none, nothing is left.
@@ -192,32 +192,69 @@ func withLastLines(err error, lines string) error {
 	return fmt.Errorf("%w; the last that it printed: %s", err, lines)
 }
 
-// Clear implements image.Cloud.
+// Clear implements image.Cloud. While LXD still packs an image, nothing is removed: that
+// image would be there after it, and no trace of a build.
 func (i Images) Clear(ctx context.Context) error {
-	return i.clear(ctx, i.cloud.sweepImages)
-}
-
-// clearMachine is Clear for one who has no lock: the images that are not in use may be
-// those that another unit tries.
-func (i Images) clearMachine(ctx context.Context) error {
-	return i.clear(ctx, func(server) error { return nil })
-}
-
-func (i Images) clear(ctx context.Context, sweep func(server) error) error {
 	c := i.cloud
 	server, cancel, err := c.connect(ctx, deleteDeadline)
 	if err != nil {
 		return err
 	}
 	defer cancel()
-	name := c.config.imageMachine()
-	if err := c.deleteInstance(server, name, c.isImageMachine); err != nil {
-		return fmt.Errorf("cannot delete instance %s: %w", name, err)
+	if operation, err := i.packing(server); err != nil || operation != nil {
+		return errors.Join(err, fmt.Errorf("cannot remove the machine %s: LXD makes an image", c.config.imageMachine()))
 	}
-	if err := sweep(server); err != nil {
+	if err := i.deleteMachine(server); err != nil {
 		return err
 	}
-	return c.exchange(name).remove()
+	if err := c.sweepImages(server); err != nil {
+		return err
+	}
+	return c.exchange(c.config.imageMachine()).remove()
+}
+
+// clearMachine removes the unit's machine for images at the unit's end. Others may make
+// images meanwhile, so that those that are not in use stay. LXD gets some time to end
+// what it packs of the machine, which Retire deletes then.
+func (i Images) clearMachine(ctx context.Context) error {
+	c := i.cloud
+	server, cancel, err := c.connect(ctx, deleteDeadline)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	operation, err := i.packing(server)
+	if err == nil && operation != nil {
+		err = server.glimpse(operation, lastPacking)
+	}
+	if err != nil {
+		return cannot(err, "wait for the image of %s", c.config.imageMachine())
+	}
+	if err := i.deleteMachine(server); err != nil {
+		return err
+	}
+	return c.exchange(c.config.imageMachine()).remove()
+}
+
+// lastPacking is how long the removal of a unit waits for an image that nobody wants any
+// more; see compressions for how long one takes.
+const lastPacking = 90 * time.Second
+
+func (i Images) deleteMachine(server server) error {
+	name := i.cloud.config.imageMachine()
+	if err := i.cloud.deleteInstance(server, name, i.cloud.isImageMachine); err != nil {
+		return fmt.Errorf("cannot delete instance %s: %w", name, err)
+	}
+	return nil
+}
+
+// packing returns the operation that makes an image of the unit's machine, maybe; nil
+// where there is none, or no machine. LXD does not say of what it makes an image.
+func (i Images) packing(server server) (*api.Operation, error) {
+	if _, err := os.Lstat(i.cloud.exchange(i.cloud.config.imageMachine()).path()); err != nil {
+		return nil, nil
+	}
+	return server.underWay(isPacking)
 }
 
 // clearLeftovers removes what is left of a build whose process was killed: nobody

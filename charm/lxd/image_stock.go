@@ -98,7 +98,7 @@ const downloadPatience = 10 * time.Second
 func (c *Cloud) download(server server) error {
 	source := c.config.ImageSource
 	from := source.Alias + " from " + source.Server
-	operation, err := server.downloading()
+	operation, err := server.underWay(isDownload)
 	if err == nil && operation == nil {
 		c.log.WithField("image", from).Info("LXD downloads the stock image of the runners")
 		operation, err = server.begin(http.MethodPost, "/images", c.sourceRequest())
@@ -139,28 +139,40 @@ const (
 	packProgress        = "create_image"
 )
 
-// downloading returns a download of an image that is under way; nil when there is none.
-// LXD does not say of which.
-func (s server) downloading() (*api.Operation, error) {
+// underWay returns an operation that is not over and is of that kind; nil when there is
+// none.
+func (s server) underWay(kind func(api.Operation) bool) (*api.Operation, error) {
 	operations, err := s.GetOperations()
 	if err != nil {
 		return nil, cannot(err, "list LXD's operations")
 	}
-	at := slices.IndexFunc(operations, isDownload)
+	at := slices.IndexFunc(operations, func(o api.Operation) bool { return !o.StatusCode.IsFinal() && kind(o) })
 	if at < 0 {
 		return nil, nil
 	}
 	return &operations[at], nil
 }
 
-// isDownload reports whether an operation downloads an image just now.
+// isDownload reports whether an operation downloads an image, of which LXD does not say
+// which. At its very beginning it may be one that packs.
 func isDownload(operation api.Operation) bool {
+	return operation.Description == downloadDescription && !progresses(operation, packProgress)
+}
+
+// isPacking reports whether an operation makes an image of an instance. At its very
+// beginning it may be a download.
+func isPacking(operation api.Operation) bool {
+	return operation.Description == downloadDescription && !progresses(operation, downloadProgress)
+}
+
+// progresses reports whether an operation tells of a progress that begins so.
+func progresses(operation api.Operation, prefix string) bool {
 	for key := range operation.Metadata {
-		if strings.HasPrefix(key, packProgress) {
-			return false
+		if strings.HasPrefix(key, prefix) {
+			return true
 		}
 	}
-	return operation.Description == downloadDescription && !operation.StatusCode.IsFinal()
+	return false
 }
 
 // progressOf is how far a download is, in LXD's words.

@@ -182,21 +182,20 @@ func TestStockImageThatTakesItsTime(t *testing.T) {
 }
 
 // The making of an image is an operation that has the same description.
-func TestIsDownload(t *testing.T) {
+func TestDownloadsAndPacking(t *testing.T) {
 	progress := func(key string) map[string]any { return map[string]any{key: "rootfs: 42% (3.21MB/s)"} }
 	for _, test := range []struct {
-		name      string
-		operation api.Operation
-		want      bool
+		name              string
+		operation         api.Operation
+		download, packing bool
 	}{
-		{"begun", api.Operation{Description: "Downloading image", StatusCode: api.Running}, true},
-		{"under way", api.Operation{Description: "Downloading image", StatusCode: api.Running, Metadata: progress("download_progress")}, true},
-		{"over", api.Operation{Description: "Downloading image", StatusCode: api.Failure}, false},
-		{"packing", api.Operation{Description: "Downloading image", StatusCode: api.Running, Metadata: progress("create_image_from_container_pack_progress")}, false},
-		{"another", api.Operation{Description: "Creating instance", StatusCode: api.Running}, false},
+		{"begun", api.Operation{Description: "Downloading image"}, true, true},
+		{"download", api.Operation{Description: "Downloading image", Metadata: progress("download_progress")}, true, false},
+		{"packing", api.Operation{Description: "Downloading image", Metadata: progress("create_image_from_container_pack_progress")}, false, true},
+		{"another", api.Operation{Description: "Creating instance"}, false, false},
 	} {
-		if got := isDownload(test.operation); got != test.want {
-			t.Errorf("%s: got download %v, want %v", test.name, got, test.want)
+		if download, packing := isDownload(test.operation), isPacking(test.operation); download != test.download || packing != test.packing {
+			t.Errorf("%s: got download %v, packing %v, want %v, %v", test.name, download, packing, test.download, test.packing)
 		}
 	}
 }

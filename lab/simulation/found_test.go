@@ -85,6 +85,13 @@ func TestFound(t *testing.T) {
 				p.add(13*time.Minute, func(l *life) { l.queueJobs(github.JobRequest{Duration: 5 * time.Second, Name: "short"}) }, "a job")
 			},
 		},
+		{
+			why: "the unit is removed while LXD packs an image for it: the image came when the unit was gone",
+			events: func(p *Plan) {
+				p.Config["image-interval"] = int64(7)
+				p.add(58*time.Second, (*life).remove, "juju remove-unit")
+			},
+		},
 	} {
 		t.Run(found.why, func(t *testing.T) {
 			t.Parallel()

@@ -23,6 +23,7 @@ import (
 const (
 	longestHook  = 11 * time.Minute
 	longestFlush = 24 * time.Minute
+	longestBuild = 100 * time.Minute
 	// longestGoodbye is how long a process takes to end that is asked to.
 	longestGoodbye = 5 * time.Second
 )
@@ -84,8 +85,11 @@ func (l *life) endedByHand(runner string) bool {
 // undisturbed: nothing was wrong meanwhile.
 func (l *life) checkCall(c call, o outcome, undisturbed bool) {
 	longest := longestHook
-	if c.name == "flush-runners" || c.name == "stop" {
+	switch c.name {
+	case "flush-runners", "stop":
 		longest = longestFlush
+	case "build-image", "update-dependencies":
+		longest = longestBuild
 	}
 	if o.asked && !o.killed && o.ended > longestGoodbye {
 		l.violate("%s ended %s after it was asked to", c, o.ended)
