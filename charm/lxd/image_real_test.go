@@ -95,7 +95,7 @@ func TestRealImage(t *testing.T) {
 	release()
 
 	t.Run("the one before stays", func(t *testing.T) { usesNext(t, cloud, server, built.Fingerprint) })
-	t.Run("ends without a result", func(t *testing.T) { endsWithoutAWord(t, cloud, stock) })
+	t.Run("ends without a result", func(t *testing.T) { endsWithoutAWord(t, cloud, server, stock) })
 	t.Run("killed", func(t *testing.T) { leftByAKilledProcess(t, cloud, server, stock) })
 	t.Run("the last unit", func(t *testing.T) {
 		if err := errors.Join(cloud.Destroy(t.Context()), images.Retire(t.Context())); err != nil {
@@ -160,16 +160,27 @@ func usesNext(t *testing.T, cloud *Cloud, server server, first string) {
 	nothingLeft(t, cloud, server)
 }
 
-func endsWithoutAWord(t *testing.T, cloud *Cloud, stock string) {
+func endsWithoutAWord(t *testing.T, cloud *Cloud, server server, stock string) {
 	images := cloud.Images()
 	userData := []byte("#cloud-config\nruncmd: [[sh, -c, 'echo I am lost > /home/ubuntu/metrics-exchange/diag.log; poweroff']]\n")
 	_, err := images.Run(t.Context(), stock, userData, func(string) {})
 	if !errors.Is(err, image.ErrGone) || !strings.Contains(err.Error(), "I am lost") {
 		t.Errorf("a machine that ends without a result: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	if _, err := images.Run(ctx, stock, []byte("#cloud-config\n"), func(string) {}); !errors.Is(err, context.DeadlineExceeded) {
+	changes, err := cloud.events(ctx, isInstance(cloud.config.imageMachine()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for range changes {
+			if instance, _, err := server.GetInstance(cloud.config.imageMachine()); err == nil && instance.StatusCode == api.Running {
+				cancel()
+			}
+		}
+	}()
+	if _, err := images.Run(ctx, stock, []byte("#cloud-config\n"), func(string) {}); !errors.Is(err, context.Canceled) {
 		t.Errorf("a machine that hangs: %v", err)
 	}
 	if err := images.Clear(t.Context()); err != nil {
