@@ -1,6 +1,7 @@
 package charm
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -51,7 +52,7 @@ func (s *session) circumstances() []string {
 		{s.problems != nil, "the configuration is not applied, the last good one is in force: " + errorText(s.problems)},
 		{s.Drained(), "drained since " + s.DrainedSince.UTC().Format("2006-01-02 15:04 MST") + ", " + configured + ": " + s.howToResume()},
 		{s.Detaching(s.wanted), "storage " + s.Past.Detaching + " is being detached, " + configured + ": runners come back once it is gone"},
-		{s.wanted.ImageRelation.ID != "", fmt.Sprintf("runners start from the image %s, which %s sends by the relation %s", s.wanted.ImageRelation.ID, s.wanted.ImageRelation.Application, imageEndpoint)},
+		{s.wanted.ImageRelation.ID != "", fmt.Sprintf("runners are to start from the image %s, which %s sends by the relation %s", s.wanted.ImageRelation.ID, cmp.Or(s.wanted.ImageRelation.Application, "another application"), imageEndpoint)},
 		{services.AgentIsOff(s.Root), services.AgentOffNote + ": until the next hook or action nothing is replaced"},
 	} {
 		if one.holds {

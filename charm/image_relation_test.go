@@ -41,7 +41,7 @@ func TestImageOfARelation(t *testing.T) {
 	}
 	s.params = map[string]any{"explain": true}
 	s.action("check-runners")
-	if line := "runners start from the image f00, which builder sends by the relation image"; !strings.Contains(s.results["explain"], line) {
+	if line := "runners are to start from the image f00, which builder sends by the relation image"; !strings.Contains(s.results["explain"], line) {
 		t.Errorf("explain: %q, want %q", s.results["explain"], line)
 	}
 

@@ -9,6 +9,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github-runner/charm/image"
+	"github-runner/charm/runner"
 	"github-runner/charm/state"
 	"github-runner/charm/unit"
 	"github-runner/charm/unitdir"
@@ -17,6 +18,9 @@ import (
 const (
 	// imageLook is about how often it is found out whether another image is due.
 	imageLook = time.Hour
+	// pendingLook is when it is found out anew where what an image is made of comes by
+	// itself.
+	pendingLook = time.Minute
 	// firstImageBackOff and maxImageBackOff are the times after builds that failed.
 	firstImageBackOff = 10 * time.Minute
 	maxImageBackOff   = 6 * time.Hour
@@ -121,6 +125,12 @@ func (i *images) settle(end imageEnd, now time.Time) bool {
 		i.board.imageEnded(nil)
 		i.next = now
 		i.log.Info("the making of a runner image was called off: another is wanted")
+		return false
+	}
+	if errors.Is(end.err, runner.ErrPending) {
+		i.board.imageEnded(nil)
+		i.next = now.Add(pendingLook)
+		i.log.WithError(end.err).Debug("no runner image can be made yet")
 		return false
 	}
 	i.board.imageEnded(end.err)

@@ -3,13 +3,17 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/sirupsen/logrus"
+
 	"github-runner/charm/image"
+	"github-runner/charm/runner"
 	"github-runner/charm/state"
 	"github-runner/charm/unit"
 	"github-runner/charm/unitdir"
@@ -152,6 +156,18 @@ func TestAgentTellsWhyNoImageCouldBeMade(t *testing.T) {
 	s.images.goOn <- struct{}{}
 	s.until("an end of the trouble", func() bool { return remembered() == unitdir.ImageTrouble{} })
 	s.stop()
+}
+
+// A stock image that is being downloaded is no trouble.
+func TestAgentWaitsForTheStockImage(t *testing.T) {
+	i := images{board: newBoard("1"), log: logrus.NewEntry(logrus.New()), cancel: func() {}}
+	now := time.Now()
+	if i.settle(imageEnd{err: fmt.Errorf("cannot build the image: %w", runner.ErrPending)}, now) {
+		t.Error("there is said to be a new image")
+	}
+	if i.news != nil || i.failures != 0 || i.next != now.Add(pendingLook) {
+		t.Errorf("got the news %+v, %d failures, the next look after %v", i.news, i.failures, i.next.Sub(now))
+	}
 }
 
 // What is no longer wanted is not made to its end.

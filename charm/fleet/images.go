@@ -64,8 +64,17 @@ func imageVariant(s state.CharmState, app string) string {
 	if isPublic(s) && !s.ImageSource.Named && len(s.ImagePackages) == 0 && s.ImageScript == "" {
 		return ""
 	}
-	sum := sha256.Sum256([]byte(s.Owner.ModelUUID + "\x00" + app))
+	sum := sha256.Sum256([]byte(s.Owner.ModelUUID + "\x00" + app + named(s.ImageSource)))
 	return hex.EncodeToString(sum[:4])
+}
+
+// named is what tells the images of a source that was named apart: runners start from no
+// image of another.
+func named(source state.ImageSource) string {
+	if !source.Named {
+		return ""
+	}
+	return "\x00" + source.Server + "\x00" + source.Alias
 }
 
 // isPublic reports whether the runners are GitHub's own service's.

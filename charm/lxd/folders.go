@@ -103,9 +103,10 @@ func (w *folderWatcher) glanceAt(folder string, before glance) (now glance, gone
 	if statErr == nil && before.certain && stat.Ctim == before.changed {
 		return before, false
 	}
-	now.found, _ = exchange{root: filepath.Dir(folder), name: filepath.Base(folder)}.among(w.known)
+	var err error
+	now.found, err = exchange{root: filepath.Dir(folder), name: filepath.Base(folder)}.among(w.known)
 	now.changed = stat.Ctim
-	now.certain = clockErr == nil && statErr == nil && stat.Ctim.Nano()+int64(clockStep) < clock.Nano()
+	now.certain = err == nil && clockErr == nil && statErr == nil && stat.Ctim.Nano()+int64(clockStep) < clock.Nano()
 	return now, false
 }
 

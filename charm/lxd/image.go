@@ -144,7 +144,7 @@ func (i Images) Publish(ctx context.Context, about image.About) (string, error) 
 	if err != nil {
 		err = cannot(err, "make an image of %s", c.config.imageMachine())
 		if errors.Is(err, runner.ErrQuota) || strings.Contains(err.Error(), brokenPipe) {
-			return "", runner.Trouble{Advice: fmt.Sprintf("make room on the machine's disk: LXD packs images in %s", filepath.Join(filepath.Dir(c.config.socket()), "images")), Err: err}
+			return "", runner.Trouble{Advice: c.roomForImages(), Err: err}
 		}
 		return "", err
 	}
@@ -153,6 +153,11 @@ func (i Images) Publish(ctx context.Context, about image.About) (string, error) 
 		return "", fmt.Errorf("cannot make an image of %s: LXD does not say what it made", c.config.imageMachine())
 	}
 	return fingerprint, nil
+}
+
+// roomForImages is what a person can do where LXD has no room for an image.
+func (c *Cloud) roomForImages() string {
+	return "make room on the machine's disk: LXD keeps images in " + filepath.Join(filepath.Dir(c.config.socket()), "images")
 }
 
 func (c *Cloud) properties(about image.About) map[string]string {
@@ -304,8 +309,8 @@ func (i Images) Current(ctx context.Context) (image.Image, error) {
 	}}, nil
 }
 
-// Retire deletes the images that were made and their stock images, with the last unit whose runners may start
-// from them. It comes after Destroy: the unit's own network is gone by then, and of two
+// Retire deletes the images that were made and their stock images, with the last unit
+// whose runners may start from them. It comes after Destroy: the unit's own network is gone by then, and of two
 // units that leave at the same time one sees that it is the last.
 func (i Images) Retire(ctx context.Context) error {
 	c := i.cloud
@@ -325,5 +330,29 @@ func (i Images) Retire(ctx context.Context) error {
 		c.log.Info("images that were made for runners stay for the machine's other units")
 		return nil
 	}
-	return c.deleteImages(server, func(api.Image) bool { return true })
+	if err := c.deleteImages(server, func(api.Image) bool { return true }); err != nil {
+		return err
+	}
+	return server.dropSources()
+}
+
+// dropSources takes the names of stock images from those that stay for an operator's
+// name: LXD gives one that it has already another name, instead of downloading it.
+func (s server) dropSources() error {
+	images, err := s.GetImages()
+	if err != nil {
+		return cannot(err, "list LXD's images")
+	}
+	for _, found := range images {
+		for _, alias := range found.Aliases {
+			if !strings.HasPrefix(alias.Name, sourcePrefix) {
+				continue
+			}
+			err := s.change(http.MethodDelete, apiPath("images", "aliases", alias.Name), nil, "")
+			if ignoreMissing(err) != nil {
+				return cannot(err, "delete the alias %s", alias.Name)
+			}
+		}
+	}
+	return nil
 }

@@ -218,7 +218,7 @@ func (i Images) Clear(ctx context.Context) error {
 // what it packs of the machine, which Retire deletes then.
 func (i Images) clearMachine(ctx context.Context) error {
 	c := i.cloud
-	server, cancel, err := c.connect(ctx, deleteDeadline)
+	server, cancel, err := c.connect(ctx, lastPacking+deleteDeadline)
 	if err != nil {
 		return err
 	}
@@ -230,6 +230,9 @@ func (i Images) clearMachine(ctx context.Context) error {
 	if err != nil {
 		return cannot(err, "wait for the image of %s", c.config.imageMachine())
 	}
+	if operation != nil && !operation.StatusCode.IsFinal() {
+		c.log.WithField("operation", operation.ID).Warn("LXD makes an image still that the charm does not wait for any longer: delete it when it is there")
+	}
 	if err := i.deleteMachine(server); err != nil {
 		return err
 	}
@@ -238,7 +241,7 @@ func (i Images) clearMachine(ctx context.Context) error {
 
 // lastPacking is how long the removal of a unit waits for an image that nobody wants any
 // more; see compressions for how long one takes.
-const lastPacking = 90 * time.Second
+const lastPacking = 4 * time.Minute
 
 func (i Images) deleteMachine(server server) error {
 	name := i.cloud.config.imageMachine()

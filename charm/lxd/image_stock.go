@@ -89,8 +89,8 @@ func (c *Cloud) getStock(server server) (name, fingerprint string, err error) {
 	return "", "", missing
 }
 
-// downloadPatience is how long a look at a download waits for its end: as long as most
-// need to fail. LXD goes on with it, and tells by an event when the image is there.
+// downloadPatience is how long a look at a download waits for its end, in which most that
+// fail have failed. LXD goes on with it, and tells by an event when the image is there.
 const downloadPatience = 10 * time.Second
 
 // download lets LXD get the stock image, or waits for the download that is under way,
@@ -114,6 +114,9 @@ func (c *Cloud) download(server server) error {
 	}
 	if errors.Is(err, runner.ErrUnreachable) {
 		return err // it is LXD that does not answer
+	}
+	if errors.Is(err, runner.ErrQuota) {
+		return runner.Trouble{Advice: c.roomForImages(), Err: err}
 	}
 	return runner.Trouble{Advice: "LXD can't download the runners' image " + from + ": see image-source, and LXD's own proxy (lxc config set core.proxy_https=URL)", Err: err}
 }
@@ -200,8 +203,12 @@ func (s server) begin(method, path string, body any) (*api.Operation, error) {
 
 // glimpse waits until an operation has ended, for so long at most, and takes in how it
 // is then. Of one that LXD has forgotten it learns nothing.
+//
+// What the wait is answered is of no interest: since 5.15 LXD calls it an error when the
+// time is over.
 func (s server) glimpse(operation *api.Operation, patience time.Duration) error {
-	path := fmt.Sprintf("/1.0/operations/%s/wait?timeout=%d", url.PathEscape(operation.ID), int(patience.Seconds()))
+	path := "/1.0/operations/" + url.PathEscape(operation.ID)
+	_, _, _ = s.RawQuery(http.MethodGet, fmt.Sprintf("%s/wait?timeout=%d", path, int(patience.Seconds())), nil, "")
 	response, _, err := s.RawQuery(http.MethodGet, path, nil, "")
 	if err = s.explain(err); errors.Is(err, runner.ErrNotFound) {
 		return nil
@@ -227,17 +234,23 @@ func isDownloaded(found api.Image) bool {
 const unusedSource = 30 * 24 * time.Hour
 
 // isUnused reports whether a downloaded image is one that no unit's option names any
-// more.
+// more. A newer one of the same source, which LXD gets by itself, was used when the one
+// before it was.
 func isUnused(found api.Image) bool {
-	last := slices.MaxFunc([]time.Time{found.LastUsedAt, found.UploadedAt}, time.Time.Compare)
+	last := found.LastUsedAt
+	if last.IsZero() {
+		last = found.UploadedAt
+	}
 	return isDownloaded(found) && time.Since(last) >= unusedSource
 }
 
 // imageCommand is what gets a stock image.
 func (c *Cloud) imageCommand() string {
-	alias := c.config.stockNames()[0]
-	remote := cmp.Or(releases[c.config.ImageAlias], c.config.ImageAlias)
-	command := fmt.Sprintf("lxc image copy ubuntu:%s local: --alias %s", remote, alias)
+	alias, source := c.config.stockNames()[0], "REMOTE:IMAGE"
+	if alias == c.config.ImageAlias {
+		source = "ubuntu:" + cmp.Or(releases[alias], alias)
+	}
+	command := fmt.Sprintf("lxc image copy %s local: --alias %s", source, alias)
 	if c.config.InstanceType == VirtualMachine {
 		command += " --vm"
 	}

@@ -1,8 +1,10 @@
 package lxd
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"runtime"
 	"strings"
 	"testing"
@@ -116,7 +118,7 @@ func TestStockImageThatCanNotBeHad(t *testing.T) {
 		{"no such server", ImageSource{Server: "https://images.example.com", Alias: "n", Named: true}, emulation.Fault{}, "lookup images.example.com: no such host"},
 		{"no such image", ImageSource{Server: ubuntuServer, Alias: "27.13", Named: true}, emulation.Fault{}, "The requested image couldn't be found"},
 		{"nothing is downloaded", ImageSource{Alias: "resolute", Named: true}, emulation.Fault{}, "no image for the runners: lxc image copy ubuntu:26.04 local: --alias resolute"},
-		{"no such name in LXD", ImageSource{Alias: "hardened", Named: true}, emulation.Fault{}, "lxc image copy ubuntu:26.04 local: --alias hardened"},
+		{"no such name in LXD", ImageSource{Alias: "hardened", Named: true}, emulation.Fault{}, "lxc image copy REMOTE:IMAGE local: --alias hardened"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cloud, server, control := resoluteCloud(t, test.source)
@@ -212,6 +214,8 @@ func TestUnusedStockImages(t *testing.T) {
 		{"used lately", api.Image{Aliases: alias(sourcePrefix + "0badcafe"), UploadedAt: now.AddDate(0, -6, 0), LastUsedAt: now.AddDate(0, 0, -20)}, false},
 		{"downloaded lately", api.Image{Aliases: alias(sourcePrefix + "0badcafe"), UploadedAt: now.AddDate(0, 0, -20)}, false},
 		{"used long ago", api.Image{Aliases: alias(sourcePrefix + "0badcafe"), UploadedAt: now.AddDate(0, -6, 0), LastUsedAt: now.AddDate(0, 0, -31)}, true},
+		{"used long ago, and kept up to date", api.Image{Aliases: alias(sourcePrefix + "0badcafe"), UploadedAt: now, LastUsedAt: now.AddDate(0, 0, -31)}, true},
+		{"never used", api.Image{Aliases: alias(sourcePrefix + "0badcafe"), UploadedAt: now.AddDate(0, 0, -31)}, true},
 		{"an operator's name", api.Image{Aliases: append(alias(sourcePrefix+"0badcafe"), api.ImageAlias{Name: "mine"}), UploadedAt: now.AddDate(0, -6, 0)}, false},
 		{"an operator's own", api.Image{Aliases: alias("noble"), UploadedAt: now.AddDate(0, -6, 0)}, false},
 		{"one that was made", api.Image{Aliases: alias("github-runner-noble-amd64-container"), UploadedAt: now.AddDate(0, -6, 0)}, false},
@@ -236,7 +240,52 @@ func TestStockImageWithAnotherName(t *testing.T) {
 	if err := errors.Join(cloud.Destroy(t.Context()), cloud.Images().Retire(t.Context())); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := server.GetImage(template.Image); err != nil {
-		t.Errorf("the image is gone: %v", err)
+	kept, _, err := server.GetImage(template.Image)
+	if err != nil || len(kept.Aliases) != 1 || kept.Aliases[0].Name != "mine" {
+		t.Errorf("the image is %+v, %v, want it with the operator's name alone", kept, err)
+	}
+}
+
+// answers is an LXD whose operation is asked for.
+type answers struct {
+	wait  error
+	state api.Operation
+	err   error
+}
+
+func (a answers) RawQuery(_, path string, _ any, _ string) (*api.Response, string, error) {
+	if strings.Contains(path, "/wait?") {
+		return nil, "", a.wait
+	}
+	if a.err != nil {
+		return nil, "", a.err
+	}
+	encoded, err := json.Marshal(a.state)
+	return &api.Response{Metadata: encoded}, "", err
+}
+
+// LXD 5.0 answers the end of a wait's time by how the operation is, 5.21 by an error.
+func TestGlimpse(t *testing.T) {
+	late := errors.New("context deadline exceeded")
+	for _, test := range []struct {
+		name    string
+		answers answers
+		want    api.StatusCode
+		err     error
+	}{
+		{"still at it", answers{state: api.Operation{StatusCode: api.Running}}, api.Running, nil},
+		{"still at it, as LXD 5.21 says it", answers{wait: late, state: api.Operation{StatusCode: api.Running}}, api.Running, nil},
+		{"over", answers{state: api.Operation{StatusCode: api.Success}}, api.Success, nil},
+		{"failed meanwhile", answers{wait: late, state: api.Operation{StatusCode: api.Failure, Err: "no route to host"}}, api.Failure, nil},
+		{"forgotten", answers{wait: late, err: api.StatusErrorf(http.StatusNotFound, "Operation not found")}, api.Pending, nil},
+		{"no LXD", answers{wait: late, err: &url.Error{Op: "Get", Err: errors.New("connection refused")}}, api.Pending, runner.ErrUnreachable},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			operation := api.Operation{ID: "one", StatusCode: api.Pending}
+			err := server{writer: test.answers, ctx: t.Context()}.glimpse(&operation, time.Second)
+			if operation.StatusCode != test.want || !errors.Is(err, test.err) {
+				t.Errorf("got %v, error %v, want %v, %v", operation.StatusCode, err, test.want, test.err)
+			}
+		})
 	}
 }

@@ -46,6 +46,9 @@ const localSource = "local"
 // imageAlias is what an image may be called in LXD and at a server.
 var imageAlias = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/+-]{0,127}$`)
 
+// portStart is how what follows the host in an address with a port begins.
+var portStart = regexp.MustCompile(`^[0-9]{1,5}(/|$)`)
+
 // imageSource reads REMOTE:ALIAS, URL:ALIAS, local:ALIAS or local.
 func (r *reader) imageSource(base string) ImageSource {
 	value := r.text(optionImageSource)
@@ -62,16 +65,28 @@ func (r *reader) imageSource(base string) ImageSource {
 		source.Server = cmp.Or(remotes[where], strings.TrimRight(where, "/"))
 	}
 	if at < 0 || !source.isValid() || source.Server == "" && value[:at] != localSource {
-		r.reject(Problem{Option: optionImageSource, Value: quoteURL(value), Fault: "is not valid", Right: "give ubuntu:22.04, ubuntu-daily:22.04, https://server/path:alias without a user name, local:alias, or local for what LXD has itself"})
+		r.reject(Problem{Option: optionImageSource, Value: quoteSource(value), Fault: "is not valid", Right: "give ubuntu:22.04, ubuntu-daily:22.04, https://server/path:alias without a user name, local:alias, or local for what LXD has itself"})
 		return ImageSource{}
 	}
 	return source
 }
 
+// quoteSource shows a source, unless it may hold a password.
+func quoteSource(value string) string {
+	if strings.Contains(value, "?") {
+		return ""
+	}
+	return quoteURL(value)
+}
+
 func (s ImageSource) isValid() bool {
 	if s.Server != "" {
-		if url, ok := parseURL(s.Server, "https"); !ok || url.User != nil {
+		url, ok := parseURL(s.Server, "https")
+		if !ok || url.User != nil || strings.ContainsAny(s.Server, "?#") {
 			return false
+		}
+		if url.Path == "" && portStart.MatchString(s.Alias) {
+			return false // the alias was forgotten, and the port taken for it
 		}
 	}
 	return imageAlias.MatchString(s.Alias)
