@@ -147,18 +147,25 @@ func TestServersThatLeaveAreNotUsed(t *testing.T) {
 	s.expectServers("192.0.2.3")
 }
 
+// depart takes the unit out of a relation, as Juju does before it removes the unit, and
+// makes sure that its machines are left to stop.
+func (s *stage) depart(endpoint, id, app string) {
+	s.Helper()
+	before := names(s.cloud.Truth())
+	s.relations[id] = nil
+	s.relate("departed", juju.Relation{Endpoint: endpoint, ID: id, RemoteUnit: app + "/0", RemoteApp: app, DepartingUnit: "github-runner/0"})
+	s.relate("broken", juju.Relation{Endpoint: endpoint, ID: id, RemoteApp: app})
+	s.expectStatus(juju.Maintenance, "the unit is being removed")
+	if diff := cmp.Diff(before, names(s.cloud.Truth())); diff != "" {
+		s.Errorf("machines before stop (-before +after):\n%s", diff)
+	}
+}
+
 func TestNothingIsReplacedInAUnitThatDeparts(t *testing.T) {
 	s := newStage(t)
 	s.relations = relations{"debug-ssh:1": {"tmate/0": server("192.0.2.1")}}
 	s.hook("config-changed")
-	before := names(s.cloud.Truth())
-	s.relations["debug-ssh:1"] = nil
-	s.relate("departed", juju.Relation{Endpoint: "debug-ssh", ID: "debug-ssh:1", RemoteUnit: "tmate/0", RemoteApp: "tmate", DepartingUnit: "github-runner/0"})
-	s.relate("broken", juju.Relation{Endpoint: "debug-ssh", ID: "debug-ssh:1", RemoteApp: "tmate"})
-	s.expectStatus(juju.Maintenance, "the unit is being removed")
-	if diff := cmp.Diff(before, names(s.cloud.Truth())); diff != "" {
-		t.Errorf("machines before stop (-before +after):\n%s", diff)
-	}
+	s.depart("debug-ssh", "debug-ssh:1", "tmate")
 	s.hook("stop")
 	s.hook("remove")
 	s.expectNothingLeft()

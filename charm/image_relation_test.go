@@ -82,14 +82,7 @@ func TestNothingIsMadeInAUnitThatDepartsFromItsImage(t *testing.T) {
 	s := newStage(t)
 	s.relations = relations{"image:3": {"builder/0": {"id": "f00"}}}
 	s.hook("config-changed")
-	before := names(s.cloud.Truth())
-	s.relations["image:3"] = nil
-	s.relate("departed", juju.Relation{Endpoint: "image", ID: "image:3", RemoteUnit: "builder/0", RemoteApp: "builder", DepartingUnit: "github-runner/0"})
-	s.relate("broken", juju.Relation{Endpoint: "image", ID: "image:3", RemoteApp: "builder"})
-	s.expectStatus(juju.Maintenance, "the unit is being removed")
-	if diff := cmp.Diff(before, names(s.cloud.Truth())); diff != "" {
-		t.Errorf("machines before stop (-before +after):\n%s", diff)
-	}
+	s.depart("image", "image:3", "builder")
 }
 
 func TestNoImageIsMadeBesideTheOneOfTheRelation(t *testing.T) {

@@ -34,7 +34,7 @@ func keep(ctx context.Context, log io.Writer, argv ...string) error {
 	defer runtime.UnlockOSThread()
 	var starts []time.Time
 	for {
-		starts = append(starts, time.Now())
+		starts = append(starts[max(0, len(starts)-startLimit+1):], time.Now())
 		cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 		cmd.Stdout, cmd.Stderr = log, log
 		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
@@ -48,7 +48,7 @@ func keep(ctx context.Context, log io.Writer, argv ...string) error {
 		if !errors.As(err, &exit) {
 			return fmt.Errorf("cannot run %s: %w", argv[0], err)
 		}
-		if n := len(starts); n >= startLimit && time.Since(starts[n-startLimit]) < startLimitPeriod {
+		if len(starts) == startLimit && time.Since(starts[0]) < startLimitPeriod {
 			return fmt.Errorf("cannot keep %s running: it failed %d times within %s, the last time with: %w", argv[0], startLimit, startLimitPeriod, err)
 		}
 		fmt.Fprintf(log, "%s failed (%v) and is started again\n", argv[0], err)

@@ -16,8 +16,8 @@ type Cloud interface {
 	// Stock returns the fingerprint of the stock image: what a recipe begins with.
 	Stock(ctx context.Context) (string, error)
 	// Run starts a machine from an image with user-data, in place of one that is there,
-	// and waits until it has switched itself off, or ctx ends. Progress gets the lines of ProgressFile as
-	// they change. It returns the content of ResultFile; ErrGone where the machine
+	// and waits until it has switched itself off, or ctx ends. Progress gets the lines of
+	// ProgressFile as they change. It returns the content of ResultFile; ErrGone where the machine
 	// left none, with the last lines that it printed in the error. The machine stays
 	// until Clear, switched off.
 	Run(ctx context.Context, image string, userData []byte, progress func(string)) ([]byte, error)

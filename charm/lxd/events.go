@@ -10,7 +10,8 @@ import (
 )
 
 // events reports, coalesced, that something happened to a thing that is wanted: to
-// "instances" and a name, or to "images" and a fingerprint. The channel is closed when ctx ends or the daemon hangs up.
+// "instances" and a name, or to "images" and a fingerprint. The channel is closed when
+// ctx ends or the daemon hangs up.
 //
 // It is an event connection of its own, and not the client's shared one, which
 // stays open for a minute after its last use.

@@ -44,6 +44,15 @@ func TestGlanceAtUnwatchedFolder(t *testing.T) {
 		t.Error("a file that came right after another is not found")
 	}
 
+	// What can't be read as a folder, such as this program, is read again each time.
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if unreadable, gone := watcher.glanceAt(program, glance{}); gone || unreadable.certain {
+		t.Errorf("what can't be read: got %+v, gone %v", unreadable, gone)
+	}
+
 	if _, gone := watcher.glanceAt(filepath.Join(folder, "none"), glance{}); !gone {
 		t.Error("a folder that is not there is not said to be gone")
 	}

@@ -28,7 +28,8 @@ var architectures = map[string]string{"amd64": "x86_64", "arm64": "aarch64"}
 const otherType = "Alias doesn't exist for the specified type"
 
 // findImage returns the fingerprint of the image that runners start from: the one that
-// was sent, one that was made for them, or the stock image. Where no runner is wanted none is needed: "".
+// was sent, one that was made for them, or the stock image. Where no runner is wanted
+// none is needed: "".
 func (c *Cloud) findImage(server server, count int) (fingerprint string, warnings []string, err error) {
 	if c.config.InstanceType == VirtualMachine && count > 0 {
 		if err := c.checkVirtualMachines(server); err != nil {

@@ -91,7 +91,7 @@ func (i Images) start(ctx context.Context, fingerprint string, userData []byte) 
 func (i Images) awaitPowerOff(ctx context.Context, machine exchange, progress func(string)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	vigil, err := i.cloud.vigil(ctx, machine.name, imageFiles)
+	vigil, err := i.cloud.keepVigil(ctx, machine.name, imageFiles)
 	if err != nil {
 		return err
 	}

@@ -19,8 +19,8 @@ type vigil struct {
 	lifecycle <-chan struct{}
 }
 
-// vigil begins one that ends with ctx.
-func (c *Cloud) vigil(ctx context.Context, name string, known files) (*vigil, error) {
+// keepVigil begins a vigil that ends with ctx.
+func (c *Cloud) keepVigil(ctx context.Context, name string, known files) (*vigil, error) {
 	watcher := c.config.Host.folderWatcher(ctx, known)
 	if err := watcher.add(c.exchange(name).path()); err != nil && !errors.Is(err, errNoFolder) {
 		return nil, err

@@ -13,8 +13,8 @@ import (
 
 // Watch implements runner.Cloud by LXD's events, and by the files that runners leave.
 // Those of images are rare, and the only word of a stock image that was downloaded has
-// its fingerprint alone. The channel is closed when the daemon goes away: the caller looks for
-// itself then and watches anew.
+// its fingerprint alone. The channel is closed when the daemon goes away: the caller
+// looks for itself then and watches anew.
 func (c *Cloud) Watch(ctx context.Context) (<-chan struct{}, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	lifecycle, err := c.events(ctx, func(kind, name string) bool {
@@ -66,7 +66,7 @@ func (c *Cloud) watchFolders(watcher *folderWatcher) {
 func (c *Cloud) PreJobDone(ctx context.Context, name string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	vigil, err := c.vigil(ctx, name, runnerFiles)
+	vigil, err := c.keepVigil(ctx, name, runnerFiles)
 	if err != nil {
 		return err
 	}
