@@ -2,6 +2,8 @@ package runner
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"github-runner/charm/secret"
@@ -53,6 +55,17 @@ type Cloud interface {
 	Destroy(ctx context.Context) error
 }
 
+// Inspector is a Cloud whose List tells nothing of what happens in its instances,
+// because looking into one costs a connection to it. The manager asks about those
+// alone that GitHub has let go: only there does it matter.
+type Inspector interface {
+	// Inspect returns the instance of a name, as List did, with what can be found out
+	// about the work in it: Working, TookJob, PreJobDone and Completed. After an error
+	// nothing is known. It returns within a deadline of its own, and may be called from
+	// several goroutines.
+	Inspect(ctx context.Context, instance Instance) (Instance, error)
+}
+
 // Want is what the charm's user asked for, as far as every cloud and the
 // manager must know it. What only one cloud needs it gets when it is made.
 type Want struct {
@@ -67,6 +80,17 @@ type Want struct {
 	// Application is the runner application that an image without one
 	// downloads at its first start.
 	Application Application
+}
+
+// CanonicalLabels are the labels as GitHub stores them, in an order of their own:
+// clouds hash them.
+func (w Want) CanonicalLabels() []string {
+	result := make([]string, 0, len(w.Labels))
+	for _, label := range w.Labels {
+		result = append(result, strings.ToLower(label))
+	}
+	slices.Sort(result)
+	return slices.Compact(result)
 }
 
 // Application is one downloadable build of GitHub's runner application.
@@ -157,16 +181,4 @@ type Instance struct {
 	// Foreign marks an instance that has our name's shape without our
 	// metadata: somebody else's, never touched.
 	Foreign bool
-}
-
-// Remains is what a runner left behind.
-type Remains struct {
-	// PreJob and PostJob are the metrics files as the runner wrote them, at
-	// most 1 KiB each; nil when there are none.
-	PreJob  []byte
-	PostJob []byte
-	// LastLines are the last lines that the runner's application and service
-	// wrote, or what it means that they wrote nothing, for a person to read; at
-	// most 2 KiB.
-	LastLines string
 }

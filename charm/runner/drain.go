@@ -37,9 +37,19 @@ func (m *Manager) Drain(ctx context.Context, want Want) (left []string, err erro
 
 // Present returns the names of the runners whose machines are there.
 func (v View) Present() []string {
+	return v.namesWithout(Foreign)
+}
+
+// Staying returns the names of the runners whose machines are there, without those
+// that the cloud is removing.
+func (v View) Staying() []string {
+	return v.namesWithout(Foreign, Deleting)
+}
+
+func (v View) namesWithout(verdicts ...Verdict) []string {
 	var names []string
 	for _, r := range v.Runners {
-		if r.Verdict != Foreign {
+		if !slices.Contains(verdicts, r.Verdict) {
 			names = append(names, r.Name)
 		}
 	}

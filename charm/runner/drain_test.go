@@ -4,6 +4,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github-runner/charm/runner"
 )
 
 func TestDrainWaitsForTheBusy(t *testing.T) {
@@ -45,4 +49,20 @@ func TestDrainLeavesALongJob(t *testing.T) {
 			f.Errorf("%v runs, want %s", running, busy)
 		}
 	})
+}
+
+// Who asks what is left of a drained unit has no use for what is going already.
+func TestStayingLeavesOutWhatIsGoing(t *testing.T) {
+	view := runner.View{Runners: []runner.Info{
+		{Instance: runner.Instance{Name: "c"}, Verdict: runner.Deleting},
+		{Instance: runner.Instance{Name: "b"}, Verdict: runner.Idle},
+		{Instance: runner.Instance{Name: "d"}, Verdict: runner.Foreign},
+		{Instance: runner.Instance{Name: "a"}, Verdict: runner.Busy},
+	}}
+	if diff := cmp.Diff([]string{"a", "b"}, view.Staying()); diff != "" {
+		t.Errorf("staying (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"a", "b", "c"}, view.Present()); diff != "" {
+		t.Errorf("present (-want +got):\n%s", diff)
+	}
 }

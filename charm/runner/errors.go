@@ -33,9 +33,10 @@ var (
 	ErrUnreachable = errors.New("unreachable")
 )
 
-// RateLimited is the error of a call that the server will not answer before
-// Until.
+// RateLimited is the error of a call that By, a service's name as a person knows it,
+// will not answer before Until.
 type RateLimited struct {
+	By    string
 	Until time.Time
 }
 

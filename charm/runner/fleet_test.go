@@ -82,7 +82,7 @@ func (c cloudOfFleet) List(ctx context.Context) ([]runner.Instance, error) {
 // forgetful one, in a bubble where time costs nothing.
 func onEachCloud(t *testing.T, test func(*fleet)) {
 	t.Helper()
-	for name, options := range map[string]slowcloud.Options{"fast": slowcloud.Fast(), "slow": slowcloud.Slow()} {
+	for name, options := range map[string]slowcloud.Options{"fast": slowcloud.Fast(), "slow": slowcloud.Slow(), "inspected": slowcloud.Inspected()} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				test(newFleet(t, options))

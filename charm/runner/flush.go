@@ -220,6 +220,7 @@ func (f *flush) awaitPreJobs(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		f.lookIntoUnknown(waiting, view)
 		var before []string
 		for _, r := range view.Runners {
 			if f.inPreJob(r) && !over[r.Name] {
@@ -243,6 +244,17 @@ func (f *flush) awaitPreJobs(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// lookIntoUnknown finds out what works in the runners that GitHub can't be asked about.
+func (f *flush) lookIntoUnknown(ctx context.Context, view View) {
+	var unknown []*Instance
+	for i, r := range view.Runners {
+		if r.Verdict == Unknown {
+			unknown = append(unknown, &view.Runners[i].Instance)
+		}
+	}
+	f.lookInto(ctx, unknown)
 }
 
 // inPreJob reports whether a runner may be in its pre-job script.

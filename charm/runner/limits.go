@@ -42,11 +42,28 @@ type Limits struct {
 	Turn time.Duration
 	// Grace is how long a step may go on when somebody waits for the unit.
 	Grace time.Duration
-	// Retry is after how long what could not be done is tried again, and Blind
-	// after how long a cloud that tells of nothing is looked at again, by Tend.
-	Retry, Blind time.Duration
+	// Retry is after how long what could not be done is tried again, by Tend.
+	Retry time.Duration
+	// Blind is after how long Tend looks again at a cloud that tells of nothing while
+	// jobs run, and Lull while there are only runners that wait for one.
+	Blind, Lull time.Duration
+	// Page is how long there is at least between two looks for each hundred runners
+	// but the first: GitHub lists so many at a time, and counts the calls.
+	Page time.Duration
+	// Doubt is how old a runner is that has not come online before a cloud is asked to
+	// look into it, where its list does not tell, and after how long it is again.
+	Doubt time.Duration
 	// Undo bounds what is cleaned up after a cancelled step.
 	Undo time.Duration
+}
+
+// pageOfRunners is how many registrations GitHub lists in one answer.
+const pageOfRunners = 100
+
+// poll is how long there is between two looks at so many runners while something is
+// in flight.
+func (l Limits) poll(runners int) time.Duration {
+	return max(l.Poll, time.Duration(runners/pageOfRunners)*l.Page)
 }
 
 // DefaultLimits returns the limits that hold in production, for a machine with
@@ -75,7 +92,10 @@ func DefaultLimits(cpus int) Limits {
 		Turn:              5 * time.Minute,
 		Grace:             time.Second / 2,
 		Retry:             10 * time.Second,
-		Blind:             10 * time.Second,
+		Blind:             5 * time.Second,
+		Lull:              15 * time.Second,
+		Page:              3 * time.Second / 2,
+		Doubt:             time.Minute,
 		Undo:              4 * time.Second,
 	}
 }

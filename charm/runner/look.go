@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // look asks the cloud, then GitHub: a registration is made before its instance,
@@ -32,8 +34,72 @@ func (m *Manager) look(ctx context.Context, wanted Scope, inFlight map[string]In
 		world.Registrations[scope] = registrations
 	}
 	m.confirm(ctx, &world)
+	m.inspect(ctx, world)
 	world.Now = time.Now()
 	return world, nil
+}
+
+// inspect looks into the instances that GitHub has let go, or that take their time to
+// come online.
+func (m *Manager) inspect(ctx context.Context, world World) {
+	var asked []*Instance
+	for i, instance := range world.Instances {
+		if world.letGo(instance) || m.doubts(world, instance) {
+			asked = append(asked, &world.Instances[i])
+		}
+	}
+	m.lookInto(ctx, asked)
+}
+
+// lookInto asks a cloud whose list does not tell what works in instances. Of those that
+// it can't be found out for, nothing is known.
+func (m *Manager) lookInto(ctx context.Context, instances []*Instance) {
+	inspector, ok := m.cfg.Cloud.(Inspector)
+	if !ok {
+		return
+	}
+	var all errgroup.Group
+	all.SetLimit(m.cfg.Limits.Deletes)
+	for _, instance := range instances {
+		if instance.Working != WorkingUnknown {
+			continue
+		}
+		all.Go(func() error {
+			found, err := inspector.Inspect(ctx, *instance)
+			if err != nil {
+				m.cfg.Log.WithError(err).WithField("runner", instance.Name).Debug("cannot see what works in a runner")
+				return nil
+			}
+			*instance = found
+			return nil
+		})
+	}
+	_ = all.Wait()
+}
+
+// doubts reports whether a runner that GitHub lists as offline should be looked into:
+// it may have ended without a word.
+func (m *Manager) doubts(world World, instance Instance) bool {
+	registration, shown := find(world.Registrations[instance.Scope], instance)
+	if instance.Status != StatusRunning || instance.Foreign || world.inFlight(instance.Name) || !shown || registration.Online || registration.Busy {
+		return false
+	}
+	now := time.Now()
+	if last, before := m.doubted[instance.Name]; now.Sub(instance.Created) < m.cfg.Limits.Doubt || before && now.Sub(last) < m.cfg.Limits.Doubt {
+		return false
+	}
+	m.doubted[instance.Name] = now
+	return true
+}
+
+// letGo reports whether GitHub has said that a running instance of ours is not
+// registered any more.
+func (w World) letGo(instance Instance) bool {
+	alive := instance.Status == StatusCreating || instance.Status == StatusRunning
+	registrations, listed := w.Registrations[instance.Scope]
+	_, shown := find(registrations, instance)
+	_, unconfirmed := w.Unconfirmed[instance.Name]
+	return alive && listed && !shown && !unconfirmed && !instance.Foreign && !w.inFlight(instance.Name)
 }
 
 // scopes lists where registrations of ours may be.
@@ -64,17 +130,14 @@ func (m *Manager) scopes(wanted Scope, instances []Instance) []Scope {
 // proves that its registration is gone.
 func (m *Manager) confirm(ctx context.Context, world *World) {
 	for _, instance := range world.Instances {
-		alive := instance.Status == StatusCreating || instance.Status == StatusRunning
-		registrations, listed := world.Registrations[instance.Scope]
-		_, shown := find(registrations, instance)
 		_, knownGone := m.recall(signGone, instance.Name)
-		if world.inFlight(instance.Name) || !alive || instance.Foreign || !listed || shown || knownGone || instance.RunnerID == 0 {
+		if !world.letGo(instance) || knownGone || instance.RunnerID == 0 {
 			continue
 		}
 		registration, err := m.cfg.GitHub.Runner(ctx, instance.Scope, instance.RunnerID)
 		switch {
 		case err == nil:
-			world.Registrations[instance.Scope] = append(registrations, registration)
+			world.Registrations[instance.Scope] = append(world.Registrations[instance.Scope], registration)
 		case !isNotFound(err):
 			world.Unconfirmed[instance.Name] = err
 		}

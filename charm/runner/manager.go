@@ -52,11 +52,13 @@ type Manager struct {
 	saved  Memory
 	kept   kept
 	runs   int
+	// doubted is when runners that do not come online were looked into last.
+	doubted map[string]time.Time
 }
 
 // NewManager returns a manager; it does nothing yet.
 func NewManager(cfg Config) *Manager {
-	return &Manager{cfg: cfg, memory: cfg.Memory.Clone(), saved: cfg.Memory.Clone()}
+	return &Manager{cfg: cfg, memory: cfg.Memory.Clone(), saved: cfg.Memory.Clone(), doubted: map[string]time.Time{}}
 }
 
 // Result is what a reconcile found and did.
@@ -112,14 +114,20 @@ func (m *Manager) save() {
 	m.saved = m.memory.Clone()
 }
 
-// sync1 makes f run at most once at a time and remember its first success.
+// sync1 makes f run at most once at a time and remember its first success. Who waits
+// for another's run, which may ask GitHub, waits no longer than its own context.
 func sync1[T any](f func(context.Context) (T, error)) func(context.Context) (T, error) {
-	var mu sync.Mutex
+	turn := make(chan struct{}, 1)
 	var value T
 	var done bool
 	return func(ctx context.Context) (T, error) {
-		mu.Lock()
-		defer mu.Unlock()
+		select {
+		case turn <- struct{}{}:
+		case <-ctx.Done():
+			var none T
+			return none, context.Cause(ctx)
+		}
+		defer func() { <-turn }()
 		if done {
 			return value, nil
 		}

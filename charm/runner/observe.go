@@ -197,6 +197,7 @@ func inspect(instance Instance, world World, template Template, memory *Memory, 
 		working:  instance.Working,
 		booting:  booting(instance, *memory, world.Now, template.BootDeadline, limits),
 		agesHold: agesHold(instance.Scope, *memory, world.Now, limits),
+		ended:    instance.Completed && !instance.TookJob,
 	})
 	free := info.Verdict == Idle || info.Verdict == Starting
 	info.Outdated = free && outdated(instance, template, world.Now, limits)
@@ -208,7 +209,9 @@ func inspect(instance Instance, world World, template Template, memory *Memory, 
 	_, lasted := memory.when(signLasted, instance.Name)
 	ended := info.Verdict == Dead || info.Verdict == Lost
 	_, byUs := memory.when(signDeregistered, instance.Name)
-	info.FailedStart = ended && listed && !instance.TookJob && !byUs && !lasted && !(wasOnline && info.Verdict == Lost)
+	// Not every cloud tells who took a job; GitHub knows of one that runs.
+	tookJob := instance.TookJob || registration.Busy
+	info.FailedStart = ended && listed && !tookJob && !byUs && !lasted && !(wasOnline && info.Verdict == Lost)
 	settle(&info, memory, world.Now, limits)
 	return info
 }

@@ -30,6 +30,7 @@ func TestObserveTimes(t *testing.T) {
 	unseen := func(i *Instance) { i.Working = WorkingUnseen }
 	offline := []Registration{{ID: 7, Name: name, Scope: home}}
 	idle := []Registration{{ID: 7, Name: name, Scope: home, Online: true}}
+	busy := []Registration{{ID: 7, Name: name, Scope: home, Busy: true}}
 	type judged struct {
 		Verdict                                  Verdict
 		Outdated, Removable, FailedStart, Proven bool
@@ -68,6 +69,7 @@ func TestObserveTimes(t *testing.T) {
 		{"stopped after it had waited for jobs", runs(time.Hour, func(i *Instance) { i.Status = StatusStopped }), offline, false, at(signLasted, time.Minute), judged{Verdict: Dead}},
 		{"stopped soon after it came online", runs(time.Hour, func(i *Instance) { i.Status = StatusStopped }), offline, false, at(signOnline, 5*time.Minute), judged{Verdict: Dead, FailedStart: true}},
 		{"stopped after its job", runs(time.Minute, func(i *Instance) { i.Status, i.TookJob = StatusStopped, true }), offline, false, Memory{}, judged{Verdict: Dead, Proven: true}},
+		{"stopped in a job that GitHub alone tells of", runs(time.Minute, func(i *Instance) { i.Status, i.Working = StatusStopped, WorkingUnknown }), busy, false, Memory{}, judged{Verdict: Dead}},
 		{"stopped after we deregistered it", runs(time.Minute, func(i *Instance) { i.Status = StatusStopped }), nil, false, at(signDeregistered, time.Minute), judged{Verdict: Dead}},
 		{"deleted by us a moment ago, still listed", runs(time.Hour, func(i *Instance) { i.Status = StatusStopped }), nil, false, at(signDeleted, 10*time.Second), judged{Verdict: Deleting}},
 		{"deleted by us, listed for too long", runs(time.Hour, func(i *Instance) { i.Status = StatusStopped }), nil, false, at(signDeleted, 2*time.Minute), judged{Verdict: Dead}},

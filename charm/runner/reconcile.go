@@ -248,7 +248,7 @@ func try(do Do, name string) string {
 // most until the world is looked at again.
 func (r *reconcile) pending() (time.Duration, bool) {
 	if r.wait && r.view.Count(Starting) > 0 {
-		return r.cfg.Limits.Poll, true
+		return r.cfg.Limits.poll(len(r.view.Runners)), true
 	}
 	for _, runner := range r.view.Runners {
 		quiet := runner.Verdict == Finishing && runner.Working == WorkingNo

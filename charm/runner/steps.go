@@ -243,9 +243,11 @@ func (r *reconcile) remove(ctx context.Context, runner Info) error {
 	if failed {
 		r.startFailed(runner, remains, "ended without taking a job")
 	}
+	// Not every cloud tells who took a job; GitHub knows of one that it has not let go.
+	tookJob := runner.TookJob || runner.Registration.Busy
 	r.note(func() {
 		r.result.Removed++
-		if runner.TookJob && remains.PostJob == nil || failed {
+		if tookJob && remains.PostJob == nil || failed {
 			r.result.Crashed++
 		}
 	})
@@ -256,7 +258,9 @@ func (r *reconcile) remove(ctx context.Context, runner Info) error {
 // It reports whether GitHub still holds the registration: for as long as 15
 // minutes it believes in the job of a machine that is gone.
 func (m *Manager) discard(ctx context.Context, runner Info) (remains Remains, left bool, err error) {
-	remains = m.collect(ctx, runner)
+	if !m.leftNothing(runner) {
+		remains = m.collect(ctx, runner)
+	}
 	if err := m.cfg.Cloud.Delete(ctx, runner.Name); err != nil {
 		return remains, false, err
 	}
@@ -275,6 +279,20 @@ func (m *Manager) discard(ctx context.Context, runner Info) (remains Remains, le
 		return remains, true, nil
 	}
 	return remains, false, nil
+}
+
+// leftNothing reports whether a runner was idle to its end, as far as anybody knows, in
+// a machine that it costs a connection to look into: with a thousand of them, that
+// would decide on how long their removal takes. Where the files are at hand they are
+// read all the same, for GitHub tells late of a job that has just begun.
+func (m *Manager) leftNothing(runner Info) bool {
+	if _, costs := m.cfg.Cloud.(Inspector); !costs || runner.TookJob {
+		return false
+	}
+	_, wasOnline := m.recall(signOnline, runner.Name)
+	_, byUs := m.recall(signDeregistered, runner.Name)
+	seen := runner.Working == WorkingNo || runner.Working == WorkingUnseen
+	return runner.Verdict == Idle || runner.Verdict == Finishing && wasOnline && byUs && seen
 }
 
 // recall is when a sign of a name was first seen, also while steps run.

@@ -413,8 +413,8 @@ func (t *tending) ended(did deed) {
 // may tell of a change until then; zero: no reason to.
 func (t *tending) again() time.Duration {
 	limits := t.cfg.Limits
-	// A look that takes its time is not taken all the time.
-	poll := max(limits.Poll, 10*t.lookTook)
+	// A look that takes its time, or many calls, is not taken all the time.
+	poll := max(limits.poll(len(t.view.Runners)), 10*t.lookTook)
 	var soonest time.Duration
 	within := func(d time.Duration) {
 		d = max(d, poll)
@@ -433,9 +433,13 @@ func (t *tending) again() time.Duration {
 			within(t.quietIn(r))
 		case Dead, Traces:
 			within(limits.Retry)
-		case Busy, Deleting, Idle:
+		case Busy, Deleting:
 			if t.asked.Events == nil {
 				within(limits.Blind)
+			}
+		case Idle:
+			if t.asked.Events == nil {
+				within(limits.Lull)
 			}
 		}
 	}

@@ -71,7 +71,7 @@ func TestTendComesToRest(t *testing.T) {
 		before := f.github.count("list")
 		f.tend(time.Hour)
 		// The slow cloud tells of nothing: it has to be looked at.
-		if looks := f.github.count("list") - before; looks > 370 {
+		if looks := f.github.count("list") - before; looks > 260 {
 			f.Errorf("%d looks in a steady hour", looks)
 		}
 		f.expectRunning(3)

@@ -71,6 +71,7 @@ type facts struct {
 	working  Working
 	booting  bool // before its boot deadline, or offline only since a moment ago
 	agesHold bool // GitHub was away until just now, so no age counts
+	ended    bool // it says that it has run to its end, and never took a job
 }
 
 // decision is one row of the decision table: the first row whose conditions all
@@ -90,6 +91,7 @@ func decisions() []decision {
 	works := func(f facts) bool { return f.working == WorkingYes }
 	booting := func(f facts) bool { return f.booting }
 	agesHold := func(f facts) bool { return f.agesHold }
+	saidSo := func(f facts) bool { return f.ended }
 	return []decision{
 		{statuses: []Status{StatusDeleting}, verdict: Deleting},
 		{statuses: []Status{StatusTraces}, verdict: Traces},
@@ -101,6 +103,8 @@ func decisions() []decision {
 		// GitHub's busy flag lags behind the job by up to a minute.
 		{statuses: alive, when: works, verdict: Busy},
 		{statuses: alive, seen: []sighting{sightOnline}, verdict: Idle},
+		// Its machine may stay up for a while, for whoever fetches what it left.
+		{statuses: alive, seen: []sighting{sightOffline}, when: saidSo, verdict: Dead},
 		{statuses: alive, seen: []sighting{sightOffline}, when: booting, verdict: Starting},
 		{statuses: alive, seen: []sighting{sightOffline}, when: agesHold, verdict: Unknown},
 		{statuses: alive, seen: []sighting{sightOffline}, verdict: Lost},
