@@ -93,6 +93,8 @@ type Client struct {
 	renewals singleflight.Group
 	log      *logrus.Entry
 
+	pace pace
+
 	mu sync.Mutex
 	// proven is the credential that last listed a scope: with it, a 404 is about
 	// the thing that was asked for, not about the scope.
@@ -102,8 +104,9 @@ type Client struct {
 	limited map[string]time.Time
 	groups  map[groupKey]int64
 	budget  Budget
-	// asking keeps several registrations from each looking up the same group.
-	asking sync.Mutex
+	// asking is the turn of the one that looks up a group: several registrations need
+	// not each look up the same one.
+	asking chan struct{}
 }
 
 // New returns a client. It makes no call.
@@ -148,6 +151,7 @@ func New(options Options) *Client {
 		log:       log,
 		proven:    map[runner.Scope]Credential{},
 		limited:   map[string]time.Time{},
+		asking:    make(chan struct{}, 1),
 		groups:    map[groupKey]int64{},
 	}
 }
@@ -183,7 +187,7 @@ func (c *Client) query(ctx context.Context, call call, ask func(context.Context,
 	}
 	key := call.credential.key(call.scope.API)
 	if until := c.limitOf(key); !until.IsZero() {
-		return runner.RateLimited{Until: until}
+		return runner.RateLimited{By: service, Until: until}
 	}
 	within, cancel := context.WithTimeout(ctx, c.options.Timeout)
 	defer cancel()

@@ -15,6 +15,9 @@ import (
 	"github-runner/charm/runner"
 )
 
+// service is how a person knows whose errors these are.
+const service = "GitHub"
+
 const (
 	// secondaryPause is how long to leave GitHub alone after a secondary rate
 	// limit that does not say: its documentation asks for at least a minute.
@@ -98,7 +101,7 @@ func (c call) explainStatus(response *http.Response, message string) error {
 	}
 	status := response.StatusCode
 	if until := limitedUntil(response, message, time.Now()); !until.IsZero() {
-		return fmt.Errorf("%w: %s", runner.RateLimited{Until: until}, describe(response, message))
+		return fmt.Errorf("%w: %s", runner.RateLimited{By: service, Until: until}, describe(response, message))
 	}
 	switch {
 	case status == http.StatusUnauthorized:

@@ -28,8 +28,12 @@ func (c *Client) group(ctx context.Context, scope runner.Scope, name string) (in
 	if !scope.IsOrganization() {
 		return repositoryGroup, nil
 	}
-	c.asking.Lock()
-	defer c.asking.Unlock()
+	select {
+	case c.asking <- struct{}{}:
+	case <-ctx.Done():
+		return 0, fmt.Errorf("cannot look up the runner group: %w", context.Cause(ctx))
+	}
+	defer func() { <-c.asking }()
 	key := groupKey{scope, groupName(name)}
 	c.mu.Lock()
 	id, ok := c.groups[key]

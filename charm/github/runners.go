@@ -153,6 +153,9 @@ func (c *Client) Register(ctx context.Context, scope runner.Scope, request runne
 	if err != nil {
 		return none, secret.Text{}, fmt.Errorf("cannot register runner %s: %w", request.Name, err)
 	}
+	if err := c.pace.take(ctx); err != nil {
+		return none, secret.Text{}, fmt.Errorf("cannot register runner %s: waiting for GitHub's limit of registrations in a minute: %w", request.Name, err)
+	}
 	workFolder := "_work"
 	body := &gh.GenerateJITConfigRequest{
 		Name:          request.Name,
