@@ -123,7 +123,7 @@ func TestRealJob(t *testing.T) {
 	if err := json.Unmarshal(remains.PreJob, &pre); err != nil || pre.Workflow != `CI "quoted"` || pre.WorkflowRunID != "42" || pre.Timestamp < 1e9 {
 		t.Errorf("pre-job file: %s", remains.PreJob)
 	}
-	if !endedWell(remains.PostJob) {
+	if !remains.EndedWell() {
 		t.Errorf("post-job file: %s", remains.PostJob)
 	}
 	if entries, _ := os.ReadDir(dir); len(entries) != 0 {

@@ -1,9 +1,7 @@
 package lxd
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +9,6 @@ import (
 	"os"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github-runner/charm/cloudinit"
 	"github-runner/charm/runner"
@@ -21,7 +18,6 @@ import (
 const (
 	collectDeadline = 20 * time.Second
 	maxConsoleFile  = 64 << 10
-	maxLastLines    = 2 << 10
 )
 
 // consoleFile is the name that the console's log is kept under.
@@ -41,7 +37,7 @@ func (c *Cloud) Collect(ctx context.Context, name, dir string) (runner.Remains, 
 		PostJob: c.known(left.read(cloudinit.PostJobMetricsFile, maxMetricsFile)),
 	}
 	diag := c.known(left.readEnd(cloudinit.DiagFile, maxDiagFile))
-	if endedWell(remains.PostJob) || wasIdle(remains, diag) {
+	if remains.EndedWell() || remains.WasIdle(diag) {
 		return remains, nil
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -63,7 +59,7 @@ func (c *Cloud) Collect(ctx context.Context, name, dir string) (runner.Remains, 
 	if err := keep(target, consoleFile, console); err != nil {
 		return remains, fmt.Errorf("cannot keep the logs of %s: %w", name, err)
 	}
-	remains.LastLines = lastLines(diag, console)
+	remains.LastLines = runner.LastLines(diag, console)
 	if remains.LastLines == "" && remains.PreJob == nil && c.config.InstanceType == VirtualMachine {
 		remains.LastLines = silence
 	}
@@ -81,24 +77,6 @@ func (c *Cloud) known(content []byte, err error) []byte {
 		c.log.WithError(err).Warn("what a runner left is ignored")
 	}
 	return content
-}
-
-// endedWell reports whether the machine itself said that its job went normally, or
-// was refused before its first step.
-func endedWell(postJob []byte) bool {
-	var left struct {
-		Status string `json:"status"`
-	}
-	return json.Unmarshal(postJob, &left) == nil && (left.Status == "normal" || strings.HasSuffix(left.Status, "-check-failure"))
-}
-
-// online is what GitHub's application prints when it has connected, in small
-// letters.
-var online = []byte("listening for jobs")
-
-// wasIdle reports whether a runner came online and was then left alone.
-func wasIdle(remains runner.Remains, diag []byte) bool {
-	return remains.PreJob == nil && remains.PostJob == nil && bytes.Contains(bytes.ToLower(diag), online)
 }
 
 // keep writes a log unless it is empty.
@@ -152,28 +130,4 @@ func tail(r io.Reader, limit int) ([]byte, error) {
 			return last, err
 		}
 	}
-}
-
-// lastLines is the end of the first log that has any, for a person to read:
-// valid text without control characters.
-func lastLines(logs ...[]byte) string {
-	for _, log := range logs {
-		log = bytes.TrimRight(log, "\x00 \r\n\t")
-		log = log[max(0, len(log)-maxLastLines):]
-		for len(log) > 0 && !utf8.RuneStart(log[0]) {
-			log = log[1:]
-		}
-		lines := strings.TrimSpace(strings.Map(printable, strings.ToValidUTF8(string(log), "?")))
-		if lines != "" {
-			return lines
-		}
-	}
-	return ""
-}
-
-func printable(r rune) rune {
-	if r != '\n' && r < ' ' || r == 0x7f {
-		return ' '
-	}
-	return r
 }

@@ -57,7 +57,7 @@ var errCameBack = errors.New("it runs again")
 // start or a stop, makes LXD refuse; the end of that operation is an event.
 func (c *Cloud) deleteInstance(server server, name string, ours func(api.Instance) bool) error {
 	for {
-		err := tryDelete(server, name, ours)
+		err := c.tryDelete(server, name, ours)
 		if errors.Is(err, errCameBack) {
 			continue
 		}
@@ -71,10 +71,10 @@ func (c *Cloud) deleteInstance(server server, name string, ours func(api.Instanc
 }
 
 func (c *Cloud) isOurs(instance api.Instance) bool {
-	return c.kinship(instance) == ours
+	return c.kinship(instance) == runner.KinOurs
 }
 
-func tryDelete(server server, name string, ours func(api.Instance) bool) error {
+func (c *Cloud) tryDelete(server server, name string, ours func(api.Instance) bool) error {
 	instance, _, err := server.GetInstance(name)
 	if err = classify(err); errors.Is(err, runner.ErrNotFound) {
 		return nil
@@ -93,6 +93,7 @@ func tryDelete(server server, name string, ours func(api.Instance) bool) error {
 	}
 	deletion := ignoreMissing(server.change(http.MethodDelete, apiPath("instances", name), nil, ""))
 	if deletion == nil {
+		c.dropRemains(server.ctx, *instance)
 		return nil
 	}
 	if instance.StatusCode == api.Stopped && strings.Contains(deletion.Error(), "Instance is running") {

@@ -43,6 +43,7 @@ func (c *Cloud) Destroy(ctx context.Context) error {
 	if err := c.destroyProfiles(server); err != nil {
 		return err
 	}
+	c.dropAllRemains(ctx)
 	name := c.config.unitName()
 	if err := server.change(http.MethodDelete, apiPath("networks", name), nil, ""); ignoreMissing(err) != nil {
 		return cannot(err, "delete the network %s", name)

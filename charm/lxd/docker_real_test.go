@@ -43,7 +43,7 @@ func TestRealDockerInAContainer(t *testing.T) {
 		sudo docker info`)
 	ended := until(t, cloud, name, func(i runner.Instance) bool { return i.Status == runner.StatusStopped })
 	remains, err := cloud.Collect(t.Context(), name, t.TempDir())
-	if err != nil || !endedWell(remains.PostJob) || !ended.Completed {
+	if err != nil || !remains.EndedWell() || !ended.Completed {
 		t.Fatalf("the job with docker left %s, %v:\n%s", remains.PostJob, err, remains.LastLines)
 	}
 	select {

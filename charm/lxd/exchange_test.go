@@ -152,21 +152,6 @@ func TestCollectOfAHostileFolder(t *testing.T) {
 	}
 }
 
-func TestLastLines(t *testing.T) {
-	long := strings.Repeat("é", maxLastLines)
-	for log, wanted := range map[string]string{
-		"":                   "",
-		"one\ntwo\n":         "one\ntwo",
-		"bell\x07esc\x1b[0m": "bell esc [0m",
-		"not \xff text":      "not ? text",
-		"x" + long:           long[:maxLastLines],
-	} {
-		if got := lastLines(nil, []byte(" \n"), []byte(log)); got != wanted {
-			t.Errorf("lastLines(%.20q) = %.40q", log, got)
-		}
-	}
-}
-
 func TestTail(t *testing.T) {
 	text := strings.Repeat("0123456789", 50_000)
 	for _, limit := range []int{1, 1000, len(text), len(text) * 2} {

@@ -76,7 +76,7 @@ func (c *Cloud) ensureGuard(ctx context.Context, gateway netip.Prefix, b borders
 	if _, err := net.InterfaceByName(c.config.unitName()); err != nil {
 		return nil
 	}
-	if err := nft(ctx, c.config.guardRules(gateway, b)); err != nil {
+	if _, err := nft(ctx, c.config.guardRules(gateway, b)); err != nil {
 		if errors.Is(err, exec.ErrNotFound) {
 			return runner.Trouble{Advice: "install nftables on this machine: apt-get install nftables", Err: fmt.Errorf("cannot close the machine to runners: %w", err)}
 		}
@@ -91,7 +91,7 @@ var absent = []string{"No such file or directory", "Operation not permitted"}
 
 // removeGuard removes the table, if there is one.
 func (c *Cloud) removeGuard(ctx context.Context) error {
-	err := nft(ctx, "delete table inet "+c.config.unitName())
+	_, err := nft(ctx, "delete table inet "+c.config.unitName())
 	if err == nil || errors.Is(err, exec.ErrNotFound) {
 		return nil
 	}
@@ -103,16 +103,18 @@ func (c *Cloud) removeGuard(ctx context.Context) error {
 	return fmt.Errorf("cannot remove the nftables table %s: %w", c.config.unitName(), err)
 }
 
-// nft runs commands of nftables, all or none of them.
-func nft(ctx context.Context, commands string) error {
+// nft runs commands of nftables, all or none of them, and returns what they print.
+func nft(ctx context.Context, commands string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, callDeadline)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "nft", "-f", "-")
 	cmd.Stdin = strings.NewReader(commands)
 	cmd.WaitDelay = lingering
-	output, err := cmd.CombinedOutput()
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	output, err := cmd.Output()
 	if err != nil {
-		return fmt.Errorf("nft: %w: %s", err, bytes.TrimSpace(output))
+		return "", fmt.Errorf("nft: %w: %s", err, bytes.TrimSpace(said.Bytes()))
 	}
-	return nil
+	return string(output), nil
 }

@@ -53,7 +53,7 @@ func TestRunnersStartFromAnImageThatWasMade(t *testing.T) {
 	}
 	defer cloud.Delete(t.Context(), birth.Name)
 	instance, _, err := server.GetInstance(birth.Name)
-	if err != nil || instance.Config["volatile.base_image"] != built.Fingerprint || instance.Config[keyHash] != template.Hash {
+	if err != nil || instance.Config["volatile.base_image"] != built.Fingerprint || instance.Config[markPrefix+runner.MarkHash] != template.Hash {
 		t.Errorf("the runner was made of %s, %v, not of %s", instance.Config["volatile.base_image"], err, built.Fingerprint)
 	}
 	if next, err := cloud.Prepare(t.Context(), hashWant()); err != nil || next.Hash == template.Hash {

@@ -152,7 +152,7 @@ func (e exchange) progress() string {
 	if err != nil {
 		return ""
 	}
-	line, _, _ := strings.Cut(lastLines(content), "\n")
+	line, _, _ := strings.Cut(runner.LastLines(content), "\n")
 	return strings.ToValidUTF8(line[:min(len(line), maxProgress)], "")
 }
 
@@ -162,7 +162,7 @@ func (e exchange) said() string {
 	if err != nil {
 		return ""
 	}
-	return lastLines(diag)
+	return runner.LastLines(diag)
 }
 
 // gone is the error of a machine that is off and left no result.
@@ -177,7 +177,7 @@ func (i Images) gone(ctx context.Context, machine exchange, why error) error {
 		if consoleErr != nil {
 			i.cloud.log.WithError(consoleErr).Warn("the console's log of the machine for images is missing")
 		}
-		lines = lastLines(console)
+		lines = runner.LastLines(console)
 	}
 	if lines == "" && i.cloud.config.InstanceType == VirtualMachine {
 		lines = silence

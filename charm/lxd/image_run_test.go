@@ -22,7 +22,7 @@ func TestMachineForImagesIsNoRunner(t *testing.T) {
 	}
 	name := cloud.config.imageMachine()
 	machine := api.Instance{Name: name, Config: map[string]string{keyModel: cloud.config.Owner.ModelUUID, keyUnit: cloud.config.Owner.Unit}}
-	if !cloud.isImageMachine(machine) || cloud.kinship(machine) != stranger || cloud.config.Owner.Owns(name) || cloud.config.Owner.HasShape(name) || isFormer(machine) {
+	if !cloud.isImageMachine(machine) || cloud.kinship(machine) != runner.KinStranger || cloud.config.Owner.Owns(name) || cloud.config.Owner.HasShape(name) || isFormer(machine) {
 		t.Errorf("%s looks like a runner", name)
 	}
 	if cloud.isImageMachine(api.Instance{Name: name}) {
@@ -118,7 +118,7 @@ func TestLeftoversOfAKilledBuild(t *testing.T) {
 // Runners can be made whatever is wrong with what a build left.
 func TestLeftoversThatCannotBeRemoved(t *testing.T) {
 	cloud, server, _ := imageCloud(t)
-	request := api.InstancesPost{Name: cloud.config.imageMachine(), Type: Container, Source: api.InstanceSource{Type: "none"}, InstancePut: api.InstancePut{Profiles: []string{cloud.profileName(false)}}}
+	request := emptyInstance(cloud, cloud.config.imageMachine(), nil)
 	if err := server.change(http.MethodPost, "/instances", request, ""); err != nil {
 		t.Fatal(err)
 	}

@@ -4,12 +4,12 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/canonical/lxd/shared/api"
 
+	"github-runner/charm/pattern"
 	"github-runner/charm/runner"
 )
 
@@ -32,7 +32,7 @@ func (s SentImage) sender() string {
 }
 
 // fingerprintStart is a fingerprint, or enough of one to be no accident.
-var fingerprintStart = regexp.MustCompile(`^[0-9a-f]{12,64}$`)
+var fingerprintStart = pattern.Between(12, 64, `^[0-9a-f]+$`)
 
 // findSent returns the fingerprint of the image that was sent. Where no runner is
 // wanted, none is needed: "".
@@ -80,7 +80,7 @@ func imagesCalled(images []api.Image, id string) []api.Image {
 		if slices.ContainsFunc(image.Aliases, func(a api.ImageAlias) bool { return a.Name == id }) {
 			return []api.Image{image}
 		}
-		if fingerprintStart.MatchString(id) && strings.HasPrefix(image.Fingerprint, id) {
+		if fingerprintStart.Matches(id) && strings.HasPrefix(image.Fingerprint, id) {
 			found = append(found, image)
 		}
 	}
@@ -103,7 +103,7 @@ func (c *Cloud) noSuchImage(found int) error {
 // wrongImage says what to do where the image is for others than this unit's runners.
 func (c *Cloud) wrongImage(is, wanted string) error {
 	sent, source := c.config.Sent, c.config.Sent.ID
-	if fingerprintStart.MatchString(source) {
+	if fingerprintStart.Matches(source) {
 		source = "IMAGE" // that one stays what it is
 	}
 	return c.noImage(fmt.Errorf("%s, which %s sends by the relation image, is for %s, and the runners are %s: send one that fits; on the unit's machine: %s", sent.ID, sent.sender(), is, wanted, c.importCommand(source)))
@@ -113,7 +113,7 @@ func (c *Cloud) wrongImage(is, wanted string) error {
 // alias it is not taken for one that nobody uses.
 func (c *Cloud) importCommand(source string) string {
 	alias := c.config.Sent.ID
-	if fingerprintStart.MatchString(alias) {
+	if fingerprintStart.Matches(alias) {
 		alias = "NAME"
 	}
 	command := fmt.Sprintf("lxc image copy REMOTE:%s local: --alias %s", source, alias)

@@ -164,7 +164,7 @@ func run(ctx context.Context, command []string) error {
 	cmd.WaitDelay = lingering
 	// Services that a package starts may keep its output: that is no failure.
 	if err := cmd.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
-		return fmt.Errorf("%s: %w: %s", strings.Join(command, " "), err, lastLines(output.Bytes()))
+		return fmt.Errorf("%s: %w: %s", strings.Join(command, " "), err, runner.LastLines(output.Bytes()))
 	}
 	return nil
 }

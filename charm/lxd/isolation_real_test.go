@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/canonical/lxd/shared/api"
+	"github.com/google/go-cmp/cmp"
 
 	"github-runner/charm/cloudinit"
 	"github-runner/charm/runner"
@@ -28,7 +29,7 @@ func TestRealDamagedInstances(t *testing.T) {
 	defer cancel()
 	create := func(name string, config map[string]string) {
 		t.Helper()
-		request := api.InstancesPost{Name: name, Type: Container, Source: api.InstanceSource{Type: "none"}, InstancePut: api.InstancePut{Profiles: []string{cloud.profileName(false)}, Config: config}}
+		request := emptyInstance(cloud, name, config)
 		if err := server.change(http.MethodPost, "/instances", request, ""); err != nil {
 			t.Fatal(err)
 		}
@@ -194,6 +195,48 @@ func TestRealSteadyPrepareWritesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Other tests' labs give this machine addresses and take them, and a Prepare that
+	// has seen that writes the ACL anew.
+	const attempts = 10
+	var wrote []string
+	for range attempts {
+		before := aclOf(t, cloud)
+		wrote = writtenBy(t, cloud, func() {
+			again, err := cloud.Prepare(t.Context(), runner.Want{Count: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if first.Hash != again.Hash || again.BootDeadline != containerBoot {
+				t.Errorf("%+v, then %+v", first, again)
+			}
+		})
+		if cmp.Equal(before, aclOf(t, cloud)) {
+			break
+		}
+	}
+	if len(wrote) > 0 {
+		t.Errorf("a steady Prepare wrote: %s", strings.Join(wrote, "\n"))
+	}
+}
+
+// aclOf returns the rules of the unit's ACL.
+func aclOf(t *testing.T, cloud *Cloud) []api.NetworkACLRule {
+	t.Helper()
+	server, cancel, err := cloud.connect(t.Context(), createDeadline)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cancel()
+	acl, _, err := server.GetNetworkACL(cloud.config.unitName())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return acl.Egress
+}
+
+// writtenBy returns LXD's events of what do changed of the unit's.
+func writtenBy(t *testing.T, cloud *Cloud, do func()) []string {
+	t.Helper()
 	server, cancel, err := cloud.connect(t.Context(), createDeadline)
 	if err != nil {
 		t.Fatal(err)
@@ -203,29 +246,25 @@ func TestRealSteadyPrepareWritesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := cloud.Prepare(t.Context(), runner.Want{Count: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if first.Hash != second.Hash || second.BootDeadline != containerBoot {
-		t.Errorf("%+v, then %+v", first, second)
-	}
+	defer events.Close()
+	do()
 	// An event of our own marks the end of those to look at.
 	marker := cloud.config.unitName() + "-marker"
 	if err := server.change(http.MethodPost, "/profiles", api.ProfilesPost{Name: marker}, ""); err != nil {
 		t.Fatal(err)
 	}
 	defer server.change(http.MethodDelete, apiPath("profiles", marker), nil, "")
+	var written []string
 	for {
 		_, message, err := events.ReadMessage()
 		if err != nil {
 			t.Fatal(err)
 		}
 		if strings.Contains(string(message), marker) {
-			return
+			return written
 		}
 		if strings.Contains(string(message), cloud.config.unitName()) {
-			t.Errorf("a steady Prepare wrote: %s", message)
+			written = append(written, string(message))
 		}
 	}
 }

@@ -38,10 +38,10 @@ func (c *Cloud) List(ctx context.Context) ([]runner.Instance, error) {
 	alive := map[string]bool{}
 	for _, instance := range all {
 		switch c.kinship(instance) {
-		case ours:
+		case runner.KinOurs:
 			own = append(own, instance)
 			alive[instance.Name] = true
-		case foreign:
+		case runner.KinForeign:
 			alive[instance.Name] = true
 			result = append(result, runner.Instance{Name: instance.Name, Status: status(instance, "", time.Now()), Foreign: true})
 		}

@@ -183,7 +183,7 @@ func (c *Cloud) hash(want runner.Want, image, policyURL string) string {
 		Version:      templateVersion,
 		Scope:        want.Scope,
 		Group:        want.Group,
-		Labels:       canonicalLabels(want.Labels),
+		Labels:       want.CanonicalLabels(),
 		Image:        image,
 		InstanceType: c.config.InstanceType,
 		CPU:          c.config.CPU,
@@ -194,31 +194,12 @@ func (c *Cloud) hash(want runner.Want, image, policyURL string) string {
 		Proxy:        proxyInputs{c.config.Proxy.HTTP.Reveal(), c.config.Proxy.HTTPS.Reveal(), c.config.Proxy.NoProxy},
 		Aproxy:       c.config.Aproxy,
 		DockerMirror: c.config.DockerMirror,
-		DebugHosts:   canonicalHosts(c.config.DebugHosts),
+		DebugHosts:   cloudinit.CanonicalHosts(c.config.DebugHosts),
 		Policy:       policyURL,
 		MembersOnly:  c.config.MembersOnly,
 	})
 	sum := sha256.Sum256(canonical)
 	return hex.EncodeToString(sum[:])
-}
-
-// canonicalLabels are as GitHub stores them, in an order of their own.
-func canonicalLabels(labels []string) []string {
-	result := make([]string, 0, len(labels))
-	for _, label := range labels {
-		result = append(result, strings.ToLower(label))
-	}
-	slices.Sort(result)
-	return slices.Compact(result)
-}
-
-// canonicalHosts is the set of debug hosts: their order says nothing.
-func canonicalHosts(hosts []cloudinit.DebugHost) []cloudinit.DebugHost {
-	result := slices.Clone(hosts)
-	slices.SortFunc(result, func(a, b cloudinit.DebugHost) int {
-		return strings.Compare(fmt.Sprint(a), fmt.Sprint(b))
-	})
-	return slices.Compact(result)
 }
 
 // hash32 spreads a name over numbers.

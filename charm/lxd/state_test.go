@@ -20,8 +20,8 @@ import (
 func TestStatus(t *testing.T) {
 	now := time.Now()
 	started := map[string]string{keyPower: "STOPPED"}
-	young := map[string]string{keyCreated: now.Add(-time.Second).Format(time.RFC3339Nano)}
-	old := map[string]string{keyCreated: now.Add(-time.Hour).Format(time.RFC3339Nano)}
+	young := map[string]string{markPrefix + runner.MarkCreated: now.Add(-time.Second).Format(time.RFC3339Nano)}
+	old := map[string]string{markPrefix + runner.MarkCreated: now.Add(-time.Hour).Format(time.RFC3339Nano)}
 	for name, test := range map[string]struct {
 		code     api.StatusCode
 		config   map[string]string
@@ -97,16 +97,16 @@ func TestKinship(t *testing.T) {
 	for name, test := range map[string]struct {
 		instance string
 		config   map[string]string
-		wanted   kinship
+		wanted   runner.Kinship
 	}{
-		"ours":                             {owner.NewName(), mark(owner), ours},
-		"our name, no metadata":            {owner.NewName(), nil, foreign},
-		"our name, another's metadata":     {owner.NewName(), mark(other), foreign},
-		"another model's unit of our name": {other.NewName(), mark(other), stranger},
-		"another model's name, unmarked":   {other.NewName(), nil, foreign},
-		"unit 10":                          {tenth.NewName(), mark(tenth), stranger},
-		"something else":                   {"database", nil, stranger},
-		"something else with our marks":    {"copy-of-a-runner", mark(owner), stranger},
+		"ours":                             {owner.NewName(), mark(owner), runner.KinOurs},
+		"our name, no metadata":            {owner.NewName(), nil, runner.KinForeign},
+		"our name, another's metadata":     {owner.NewName(), mark(other), runner.KinForeign},
+		"another model's unit of our name": {other.NewName(), mark(other), runner.KinStranger},
+		"another model's name, unmarked":   {other.NewName(), nil, runner.KinForeign},
+		"unit 10":                          {tenth.NewName(), mark(tenth), runner.KinStranger},
+		"something else":                   {"database", nil, runner.KinStranger},
+		"something else with our marks":    {"copy-of-a-runner", mark(owner), runner.KinStranger},
 	} {
 		if got := cloud.kinship(api.Instance{Name: test.instance, Config: test.config}); got != test.wanted {
 			t.Errorf("%s: %d, wanted %d", name, got, test.wanted)
@@ -127,7 +127,7 @@ func TestMetadataReadsBack(t *testing.T) {
 	if got != wanted {
 		t.Errorf("%+v, wanted %+v", got, wanted)
 	}
-	config[keyRunnerID], config[keyCreated] = "x", "yesterday"
+	config[markPrefix+runner.MarkRunnerID], config[markPrefix+runner.MarkCreated] = "x", "yesterday"
 	if got := describe(api.Instance{CreatedAt: created, Config: config}); got.RunnerID != 0 || !got.Created.Equal(created) {
 		t.Errorf("of edited metadata: %+v", got)
 	}
@@ -186,23 +186,6 @@ func TestClassify(t *testing.T) {
 	}
 	if !isBusy(errors.New("Instance is busy running a \"start\" operation")) || isBusy(errors.New("not found")) {
 		t.Error("isBusy")
-	}
-}
-
-func TestWasIdle(t *testing.T) {
-	for name, test := range map[string]struct {
-		remains runner.Remains
-		diag    string
-		wanted  bool
-	}{
-		"idle":               {runner.Remains{}, "2026: Listening for Jobs\n", true},
-		"never online":       {runner.Remains{}, "cannot connect\n", false},
-		"gone within a job":  {runner.Remains{PreJob: []byte("{}")}, "Listening for Jobs", false},
-		"ended without jobs": {runner.Remains{PostJob: []byte("{}")}, "Listening for Jobs", false},
-	} {
-		if got := wasIdle(test.remains, []byte(test.diag)); got != test.wanted {
-			t.Errorf("%s: %v", name, got)
-		}
 	}
 }
 

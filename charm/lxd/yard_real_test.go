@@ -88,7 +88,7 @@ func newYard(t *testing.T, space string, bridges ...string) *yard {
 	rules := fmt.Sprintf(`table ip ghrtest {
 		chain published { type nat hook prerouting priority dstnat; ip daddr %s tcp dport %d dnat to %s:%d; }
 	}`, yardAddress, publishedPort, behindYard, otherPort)
-	if err := nft(t.Context(), rules); err != nil {
+	if _, err := nft(t.Context(), rules); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { nft(context.Background(), "delete table ip ghrtest") })

@@ -6,12 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github-runner/charm/pattern"
 )
 
 // MaxFile bounds each of the files that a runner leaves, in bytes.
@@ -53,11 +54,12 @@ type PostJob struct {
 	Code *int
 }
 
-// The shapes that are let through. GitHub allows no other characters.
+// The shapes that are let through. GitHub allows no other characters, and at most 100 of
+// them in a name.
 var (
-	repositoryShape = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}$`)
-	eventShape      = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
-	runIDShape      = regexp.MustCompile(`^[0-9]{1,20}$`)
+	repositoryShape = pattern.UpTo(201, `^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$`)
+	eventShape      = pattern.UpTo(64, `^[A-Za-z0-9_-]+$`)
+	runIDShape      = pattern.UpTo(20, `^[0-9]+$`)
 )
 
 // ParsePreJob reads the pre-job file of a runner, which a job could write to:
@@ -99,11 +101,11 @@ func parsePreJob(data []byte) (PreJob, error) {
 	switch {
 	case file.Workflow == nil || !isText(*file.Workflow):
 		return PreJob{}, errors.New("its workflow is no text of a sane length")
-	case file.Repository == nil || !repositoryShape.MatchString(*file.Repository):
+	case file.Repository == nil || !repositoryShape.Matches(*file.Repository):
 		return PreJob{}, errors.New("its repository is not owner/name")
-	case file.Event == nil || !eventShape.MatchString(*file.Event):
+	case file.Event == nil || !eventShape.Matches(*file.Event):
 		return PreJob{}, errors.New("its event is not the name of one")
-	case !runIDShape.MatchString(job.RunID):
+	case !runIDShape.Matches(job.RunID):
 		return PreJob{}, errors.New("its workflow_run_id is no number")
 	}
 	job.Workflow, job.Repository, job.Event = *file.Workflow, *file.Repository, *file.Event

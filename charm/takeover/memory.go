@@ -8,10 +8,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"syscall"
 	"time"
 
+	"github-runner/charm/pattern"
 	"github-runner/charm/secret"
 )
 
@@ -37,8 +37,8 @@ type Memory struct {
 const maxState = 1 << 20
 
 // gitHubPath is what that charm could be told: "owner/repository", or an
-// organisation.
-var gitHubPath = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}(/[A-Za-z0-9._-]{1,100})?$`)
+// organisation. GitHub's names have at most 100 characters.
+var gitHubPath = pattern.UpTo(201, `^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?$`)
 
 // Recall returns what was remembered, as JSON, together with what the Python
 // charm says of itself in the charm's folder. Its words are heard only as long as
@@ -97,7 +97,7 @@ func readState(name string) (path string, token secret.Stored, err error) {
 	if path == "" {
 		path = state.Config.Path.Owner + "/" + state.Config.Path.Repo
 	}
-	if !gitHubPath.MatchString(path) {
+	if !gitHubPath.Matches(path) {
 		return "", secret.Stored{}, fmt.Errorf("%s names no repository or organisation", name)
 	}
 	return path, state.Config.Token, nil

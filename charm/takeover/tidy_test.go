@@ -290,6 +290,7 @@ func TestRecall(t *testing.T) {
 		"empty":           {``, Memory{Found: true}, true},
 		"no path":         {`{"charm_config": {"token": "ghp_hunter2"}}`, Memory{Found: true}, true},
 		"a wrong path":    {`{"charm_config": {"path": {"org": "../acme?ghp_hunter2"}}}`, Memory{Found: true}, true},
+		"a long path":     {`{"charm_config": {"path": {"org": "` + strings.Repeat("a", 202) + `"}}}`, Memory{Found: true}, true},
 		"a wrong type":    {`{"charm_config": {"path": "ghp_hunter2"}}`, Memory{Found: true}, true},
 		"endless":         {`{"charm_config": {"token": "` + strings.Repeat("x", maxState) + `"}}`, Memory{Found: true}, true},
 	} {

@@ -146,7 +146,7 @@ func (d *Dir) ReadState() (State, error) {
 		return State{}, fmt.Errorf("cannot use %s: %w; refresh the charm, or move the file away", d.Path(stateFile), err)
 	}
 	if err != nil {
-		return State{}, d.setAside(stateFile, err)
+		return State{}, setAside(d.Path(stateFile), err)
 	}
 	return state, nil
 }
@@ -263,8 +263,7 @@ func compact(raw json.RawMessage) ([]byte, error) {
 
 // setAside keeps a corrupt file as .bad, over an earlier one: one is enough to
 // find out what happened, and a disk does not fill with them.
-func (d *Dir) setAside(name string, why error) error {
-	path := d.Path(name)
+func setAside(path string, why error) error {
 	kept := path + ".bad"
 	if err := os.RemoveAll(kept); err != nil {
 		return fmt.Errorf("cannot keep the corrupt %s: %w", path, err)
