@@ -5,19 +5,15 @@ package fleet
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"strconv"
 	"sync/atomic"
 
 	"github-runner/charm"
-	"github-runner/charm/cloudinit"
 	"github-runner/charm/github"
 	"github-runner/charm/lxd"
 	"github-runner/charm/metrics"
-	"github-runner/charm/policy"
 	"github-runner/charm/runner"
 	"github-runner/charm/state"
-	"github-runner/charm/takeover"
 	"github-runner/charm/unit"
 )
 
@@ -49,16 +45,20 @@ func (a Assembler) Assemble(s state.CharmState, m unit.Materials) (unit.Fleet, e
 	options.Cache = m.Dir.Cache("etags.json")
 	options.Tokens = m.Dir.Cache("app-tokens.json")
 	client := github.New(options)
-	cloud, err := lxd.New(a.lxdConfig(s, m))
+	log := metrics.NewLog(a.Root)
+	journal := charm.Journal{Flavor: a.App, File: log, Jobs: jobs{client}, Log: m.Log}
+	where := a.onLXD
+	if s.OnOpenStack() {
+		where = a.onOpenStack
+	}
+	place, err := where(s, m, outside{client: client, unheld: unheld, journal: journal, log: log})
 	if err != nil {
 		return unit.Fleet{}, err
 	}
-	log := metrics.NewLog(a.Root)
-	journal := charm.Journal{Flavor: a.App, File: log, Jobs: jobs{client}, Log: m.Log}
 	var applicationVersion atomic.Value
 	manager := runner.NewManager(runner.Config{
 		Owner:  s.Owner,
-		Cloud:  cloud,
+		Cloud:  place.cloud,
 		GitHub: client,
 		Application: func(ctx context.Context, scope runner.Scope) (runner.Application, error) {
 			application, err := client.Application(ctx, scope, s.Arch.Label())
@@ -69,7 +69,7 @@ func (a Assembler) Assemble(s state.CharmState, m unit.Materials) (unit.Fleet, e
 		},
 		Journal:  journal,
 		LogDir:   m.Dir.LogPath,
-		Limits:   runner.DefaultLimits(runtime.NumCPU()),
+		Limits:   place.limits,
 		Memory:   m.Memory,
 		Save:     m.Save,
 		Progress: m.Progress,
@@ -77,19 +77,36 @@ func (a Assembler) Assemble(s state.CharmState, m unit.Materials) (unit.Fleet, e
 	})
 	return unit.Fleet{
 		Manager: manager,
-		Host:    host{cloud: cloud, log: log},
-		Former:  a.former(s, m, cloud, client, journal),
-		Images: images{cloud.Images(), s, func(ctx context.Context) (runner.Application, error) {
-			return unheld.Application(ctx, s.Scope, s.Arch.Label())
-		}},
+		Host:    place.host,
+		Former:  place.former,
+		Images:  place.images,
 		Queue:   client.Queue,
 		Version: func() string { v, _ := applicationVersion.Load().(string); return v },
 		Budget:  func() unit.Budget { return unit.Budget(client.Budget()) },
 		Close: func() {
 			client.Close()
 			unheld.Close()
+			place.close()
 		},
 	}, nil
+}
+
+// place is where runners live, with what the charm has there besides.
+type place struct {
+	cloud  runner.Cloud
+	host   unit.Host
+	images unit.Images // nil where none are made
+	former unit.Former // nil where nothing of another charm's is left
+	limits runner.Limits
+	close  func()
+}
+
+// outside is what a place has to do with besides runners.
+type outside struct {
+	// unheld is for who does not hold the unit.
+	client, unheld *github.Client
+	journal        charm.Journal
+	log            metrics.Log
 }
 
 // GitHubOptions are those of a client for what a state says of GitHub, with the
@@ -118,102 +135,6 @@ func formerCredentials(former map[runner.Scope]state.Credential) map[runner.Scop
 		made[scope] = credential(one)
 	}
 	return made
-}
-
-// former is what is left of the Python charm; nil when that was seen to be
-// nothing.
-func (a Assembler) former(s state.CharmState, m unit.Materials, cloud *lxd.Cloud, client *github.Client, journal charm.Journal) unit.Former {
-	if m.FormerCharm.Done {
-		return nil
-	}
-	return takeover.New(takeover.Config{
-		Unit:     s.Owner.Unit,
-		Scope:    s.Scope,
-		CharmDir: m.CharmDir,
-		Root:     a.Root,
-		Machines: cloud,
-		GitHub:   client,
-		Journal:  journal,
-		Memory:   m.FormerCharm,
-		Save:     m.SaveFormerCharm,
-		Log:      m.Log,
-	})
-}
-
-func (a Assembler) lxdConfig(s state.CharmState, m unit.Materials) lxd.Config {
-	config := lxd.Config{
-		Owner:        s.Owner,
-		ExchangeDir:  m.Dir.Path("exchange"),
-		ImageAlias:   s.BaseImage,
-		ImageSource:  lxd.ImageSource(s.ImageSource),
-		ImageLock:    m.Dir.Units(),
-		ImageVariant: imageVariant(s, a.App),
-		PlainImage:   isPublic(s) && !s.ImageSource.Named,
-		Sent:         lxd.SentImage(s.ImageRelation),
-		Arch:         string(s.Arch),
-		InstanceType: string(s.InstanceType),
-		CPU:          s.Resources.CPU,
-		Memory:       s.Resources.Memory,
-		Disk:         s.Resources.Disk,
-		StorageKind:  string(s.Storage),
-		StoragePath:  m.Storage,
-		Denylist:     s.Denylist,
-		MembersOnly:  s.MembersOnly,
-		DockerMirror: s.DockerhubMirror,
-		Root:         a.Root,
-		Socket:       a.Socket,
-		Host:         a.Host,
-		Log:          m.Log,
-	}
-	if a.PolicyPort != 0 {
-		tokens := policy.TokensIn(m.Dir.Path(policy.Folder))
-		config.Policy = lxd.Policy{Port: a.PolicyPort, NewToken: tokens.Issue, Forget: tokens.Forget}
-	}
-	// Programs that were told of a proxy would bypass aproxy.
-	if s.Aproxy.IsZero() {
-		config.Proxy = cloudinit.Proxy(s.Proxies)
-	} else {
-		config.Aproxy = aproxy(s.Aproxy)
-	}
-	for _, host := range s.DebugHosts {
-		config.DebugHosts = append(config.DebugHosts, cloudinit.DebugHost{
-			Host:               host.Host.String(),
-			Port:               int(host.Port),
-			RSAFingerprint:     host.RSAFingerprint,
-			ED25519Fingerprint: host.Ed25519Fingerprint,
-		})
-	}
-	return config
-}
-
-func aproxy(a state.Aproxy) cloudinit.Aproxy {
-	result := cloudinit.Aproxy{Proxy: a.Proxy}
-	for _, addresses := range a.Exclude {
-		result.Exclude = append(result.Exclude, cloudinit.AddrRange(addresses))
-	}
-	for _, ports := range a.Ports {
-		result.Ports = append(result.Ports, cloudinit.PortRange(ports))
-	}
-	return result
-}
-
-// host is the unit's machine: LXD, and the rotation of the metrics log.
-type host struct {
-	cloud *lxd.Cloud
-	log   metrics.Log
-}
-
-// Install implements unit.Host.
-func (h host) Install(ctx context.Context, progress func(string)) error {
-	if err := h.log.WriteLogrotate(); err != nil {
-		return err
-	}
-	return h.cloud.Install(ctx, progress)
-}
-
-// Installed implements unit.Host.
-func (h host) Installed() bool {
-	return h.cloud.Installed()
 }
 
 // jobs asks GitHub about jobs in the terms of the metrics.

@@ -7,15 +7,23 @@ import (
 	"time"
 
 	"github-runner/charm/cloudinit"
+	"github-runner/charm/github"
 	"github-runner/charm/image"
-	"github-runner/charm/lxd"
 	"github-runner/charm/runner"
 	"github-runner/charm/state"
 )
 
+// imageCloud is where images are made: that of one of the clouds.
+type imageCloud interface {
+	image.Cloud
+	Ready(ctx context.Context) error
+	Lock(ctx context.Context, waiting func()) (release func(), err error)
+	Retire(ctx context.Context) error
+}
+
 // images makes runner images for one state: it implements unit.Images.
 type images struct {
-	lxd.Images
+	imageCloud
 	state state.CharmState
 	// application finds the runner application of today.
 	application func(context.Context) (runner.Application, error)
@@ -27,7 +35,7 @@ func (i images) Due(ctx context.Context) (reason string, err error) {
 	if err != nil {
 		return "", err
 	}
-	return image.Due(ctx, i.Images, recipe, i.state.ImageLife, time.Now())
+	return image.Due(ctx, i.imageCloud, recipe, i.state.ImageLife, time.Now())
 }
 
 // Build implements unit.Images.
@@ -36,7 +44,7 @@ func (i images) Build(ctx context.Context, progress func(string)) (image.Built, 
 	if err != nil {
 		return image.Built{}, err
 	}
-	return image.Build(ctx, i.Images, recipe, progress)
+	return image.Build(ctx, i.imageCloud, recipe, progress)
 }
 
 // recipe is that of today, but for the base.
@@ -52,8 +60,16 @@ func (i images) recipe(ctx context.Context) (image.Recipe, error) {
 		Script:      i.state.ImageScript,
 		// It has no aproxy, which comes with the image.
 		Proxy:           cloudinit.Proxy(i.state.Proxies),
-		ExchangeMounted: true,
+		ExchangeMounted: !i.state.OnOpenStack(),
 	}, nil
+}
+
+// applicationFor finds the runner application of a state by a client that need not
+// hold the unit.
+func applicationFor(s state.CharmState, client *github.Client) func(context.Context) (runner.Application, error) {
+	return func(ctx context.Context) (runner.Application, error) {
+		return client.Application(ctx, s.Scope, s.Arch.Label())
+	}
 }
 
 // imageVariant tells the image of an application with options for it, or with another
