@@ -5,10 +5,10 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
+	"github-runner/charm/pattern"
 	"github-runner/charm/secret"
 )
 
@@ -44,7 +44,7 @@ func (c Credential) isValid() bool {
 		return isToken(c.Token.Reveal())
 	}
 	return c.Token.IsZero() && !c.TokenBySecret &&
-		clientID.MatchString(c.App.ClientID) && c.App.InstallationID > 0 && isPrivateKey(c.App.PrivateKey.Reveal())
+		clientID.Matches(c.App.ClientID) && c.App.InstallationID > 0 && isPrivateKey(c.App.PrivateKey.Reveal())
 }
 
 // The fields of the secrets that the options name.
@@ -61,7 +61,7 @@ const (
 
 // clientID is more than GitHub makes: "Iv23li8oGqvfLbnMjE0V", or an older App's
 // "Iv1.8a61f9b3a7aba766", or its number, which GitHub takes as well.
-var clientID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+var clientID = pattern.UpTo(64, `^[A-Za-z0-9._-]+$`)
 
 // credential returns the token or the App. A token from a secret wins over the
 // one in the option token.
@@ -123,7 +123,7 @@ func (r *reader) app() App {
 	switch {
 	case app.ClientID == "":
 		r.missing(optionAppClient, rightApp)
-	case !clientID.MatchString(app.ClientID):
+	case !clientID.Matches(app.ClientID):
 		// Somebody may have put the key here.
 		r.hidden(optionAppClient, "give the client ID on the App's page at GitHub, such as Iv23li8oGqvfLbnMjE0V")
 	}

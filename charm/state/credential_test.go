@@ -134,6 +134,7 @@ func TestBadCredentials(t *testing.T) {
 		"no client":            {without("github-app-client-id"), `github-app-client-id is missing: a GitHub App needs github-app-client-id, github-app-installation-id and github-app-private-key-secret-id`},
 		"no installation":      {without("github-app-installation-id"), `github-app-installation-id is missing`},
 		"no key":               {without("github-app-private-key-secret-id"), `github-app-private-key-secret-id is missing`},
+		"a long client":        {appSource(map[string]any{"github-app-client-id": strings.Repeat("a", 65)}), `github-app-client-id is not valid`},
 		"a bad client":         {appSource(map[string]any{"github-app-client-id": "hunter2 x"}), `github-app-client-id is not valid: give the client ID`},
 		"a bad installation":   {appSource(map[string]any{"github-app-installation-id": -4}), `github-app-installation-id "-4" is not valid: give the number at the end`},
 		"a key in the option":  {appSource(map[string]any{"github-app-private-key-secret-id": "hunter2"}), `github-app-private-key-secret-id is not valid: give the id that juju add-secret printed`},

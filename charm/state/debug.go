@@ -4,13 +4,15 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strconv"
+
+	"github-runner/charm/pattern"
 )
 
-// fingerprint is the form in which OpenSSH prints SHA-256 fingerprints.
-var fingerprint = regexp.MustCompile(`^SHA256:[A-Za-z0-9+/]{1,64}={0,2}$`)
+// fingerprint is the form in which OpenSSH prints SHA-256 fingerprints, with room for
+// longer ones.
+var fingerprint = pattern.UpTo(73, `^SHA256:[A-Za-z0-9+/]+={0,2}$`)
 
 // debugHosts reads what the units of the debug-ssh relation sent. A unit that
 // has not sent everything yet is left out; one that sent nonsense gives a
@@ -75,7 +77,7 @@ func parseDebugHost(data map[string]string) (DebugHost, string) {
 		return DebugHost{}, "port " + quote(data[debugPortKey]) + " is no number from 1 to 65535"
 	}
 	for _, key := range []string{debugRSAKey, debugEd25519Key} {
-		if !fingerprint.MatchString(data[key]) {
+		if !fingerprint.Matches(data[key]) {
 			return DebugHost{}, key + " " + quote(data[key]) + " is no fingerprint of the form SHA256:…"
 		}
 	}
@@ -95,5 +97,5 @@ func isDebugAddress(addr netip.Addr) bool {
 
 func (h DebugHost) isValid() bool {
 	return isDebugAddress(h.Host) && h.Port > 0 &&
-		fingerprint.MatchString(h.RSAFingerprint) && fingerprint.MatchString(h.Ed25519Fingerprint)
+		fingerprint.Matches(h.RSAFingerprint) && fingerprint.Matches(h.Ed25519Fingerprint)
 }

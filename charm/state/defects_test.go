@@ -87,6 +87,7 @@ func TestDefectOneBadDebugHostBlockedAll(t *testing.T) {
 		// The pattern for fingerprints was written down and not enforced.
 		"bad/4": bad("rsa_fingerprint", "MD5:aa:bb"),
 		"bad/5": bad("ed25519_fingerprint", "SHA256:x\n$(reboot)"),
+		"bad/A": bad("rsa_fingerprint", "SHA256:"+strings.Repeat("a", 67)),
 		// These are only not ready.
 		"late/0": {},
 		"late/1": bad("port", ""),
@@ -96,7 +97,7 @@ func TestDefectOneBadDebugHostBlockedAll(t *testing.T) {
 	if len(s.DebugHosts) != 1 || s.DebugHosts[0].Host.String() != "192.0.2.1" {
 		t.Errorf("the debug hosts are %v", s.DebugHosts)
 	}
-	if len(s.Warnings) != 10 {
+	if len(s.Warnings) != 11 {
 		t.Errorf("%d warnings, want one for each bad unit: %q", len(s.Warnings), s.Warnings)
 	}
 	for _, warning := range s.Warnings {
@@ -119,18 +120,18 @@ func TestDefectNameLengthWasFoundOutByTheCloud(t *testing.T) {
 
 func TestDefectCloudsOfTheWrongShapeCrashed(t *testing.T) {
 	tests := []struct{ name, document, want string }{
-		{"null", "clouds:", "names no cloud"},
-		{"explicit null", "clouds: null", "names no cloud"},
-		{"list", "clouds: [hunter2]", "names no cloud"},
-		{"string", "clouds: hunter2", "names no cloud"},
-		{"empty", "clouds: {}", "names no cloud"},
-		{"missing", "client: {}", "names no cloud"},
-		{"cloud is null", "clouds: {a: null}", "has a cloud whose settings"},
-		{"cloud is text", "clouds: {a: hunter2}", "has a cloud whose settings"},
+		{"null", "clouds:", "has no clouds"},
+		{"explicit null", "clouds: null", "has no clouds"},
+		{"list", "clouds: [hunter2]", "has clouds that are not a mapping"},
+		{"string", "clouds: hunter2", "has clouds that are not a mapping"},
+		{"empty", "clouds: {}", "has no clouds"},
+		{"missing", "client: {}", "has no clouds"},
+		{"cloud is null", "clouds: {a: null}", "has a first cloud that is not a mapping"},
+		{"cloud is text", "clouds: {a: hunter2}", "has a first cloud that is not a mapping"},
 		{"top is a list", "- hunter2", "is not a mapping"},
 		{"top is text", "hunter2", "is not a mapping"},
-		{"keys are numbers", "1: {password: hunter2}", "is not a mapping"},
-		{"other section", "clouds: {a: {}}\nclient: hunter2", "an entry at its top"},
+		{"keys are numbers", "1: {password: hunter2}", "has no clouds"},
+		{"other section", "clouds: {a: {}}\nclient: hunter2", "has a first cloud without auth"},
 		{"no YAML", "clouds: {password: hunter2", "is not valid YAML"},
 		{"tabs", "clouds:\n\t- hunter2", "is not valid YAML"},
 		{"unknown alias", "clouds: *hunter2", "is not valid YAML"},
@@ -158,54 +159,6 @@ func bomb() string {
 		document += string(c) + ": &" + string(c) + " [" + strings.TrimSuffix(line, ", ") + "]\n"
 	}
 	return document
-}
-
-func TestOpenStackIsRefusedInPlainWords(t *testing.T) {
-	const clouds = "clouds: {main: {auth: {password: hunter2}}}"
-	problems := problemsOf(t, sourceWith(map[string]any{"openstack-clouds-yaml": clouds}))
-	const want = "openstack-clouds-yaml chooses OpenStack, which is not supported by this build yet: reset the option to run on LXD"
-	if problems.Error() != want {
-		t.Errorf("New: %s\nwant %s", problems, want)
-	}
-	problems = problemsOf(t, sourceWith(map[string]any{
-		"openstack-clouds-yaml":                   clouds,
-		"openstack-flavor":                        "a\nb",
-		"openstack-network":                       "a\x00b",
-		"experimental-openstack-image-build-unit": -2,
-		"repo-policy-compliance-url":              "policy.example.com",
-		"vm-cpu":                                  0, // of no interest on OpenStack
-	}))
-	var options []string
-	for _, problem := range problems {
-		options = append(options, problem.Option)
-	}
-	wantOptions := []string{"openstack-flavor", "openstack-network", "experimental-openstack-image-build-unit", "repo-policy-compliance-token", "repo-policy-compliance-url", "openstack-clouds-yaml"}
-	if !slices.Equal(options, wantOptions) {
-		t.Errorf("New complains about %q, want %q", options, wantOptions)
-	}
-}
-
-func TestPolicyOptionsComeTogetherOnOpenStack(t *testing.T) {
-	tests := []struct{ url, token, want string }{
-		{"", "", ""},
-		{"https://policy.example.com/api", "t0ken", ""},
-		{"https://policy.example.com", "", "repo-policy-compliance-token is missing"},
-		{"", "t0ken", "repo-policy-compliance-url is missing"},
-		{"policy.example.com", "t0ken", `repo-policy-compliance-url "policy.example.com" is not valid: give an http or https URL`},
-		{"http://user:hunter2@", "t0ken", `repo-policy-compliance-url is not valid: give an http or https URL`},
-		{"https://policy.example.com", "hunter2 x", "repo-policy-compliance-token is not valid"},
-	}
-	for _, test := range tests {
-		problems := problemsOf(t, sourceWith(map[string]any{
-			"openstack-clouds-yaml":        "clouds: {main: {}}",
-			"repo-policy-compliance-url":   test.url,
-			"repo-policy-compliance-token": test.token,
-		}))
-		text := problems.Error()
-		if wantCount := 1 + min(len(test.want), 1); len(problems) != wantCount || !strings.Contains(text, test.want) || strings.Contains(text, "hunter2") {
-			t.Errorf("url %q with token %q: %s\nwant %s", test.url, test.token, text, test.want)
-		}
-	}
 }
 
 func TestDefectCorruptStateBlockedTheUnit(t *testing.T) {

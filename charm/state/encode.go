@@ -41,6 +41,7 @@ type document struct {
 	ImagePackages    []string         `json:"image-packages,omitempty"`
 	ImageScript      string           `json:"image-script,omitempty"`
 	ImageRelation    imageEntry       `json:"image-relation,omitzero"`
+	OpenStack        openStackEntry   `json:"openstack,omitzero"`
 	InstanceType     InstanceType     `json:"instance-type"`
 	CPU              int              `json:"cpu"`
 	MemoryBytes      int64            `json:"memory-bytes"`
@@ -71,6 +72,22 @@ type imageEntry struct {
 	Application string `json:"application,omitempty"`
 	ID          string `json:"id,omitempty"`
 	Refused     bool   `json:"refused,omitempty"`
+}
+
+type openStackEntry struct {
+	Clouds           string         `json:"clouds"`
+	Flavor           string         `json:"flavor"`
+	Network          string         `json:"network"`
+	Image            string         `json:"image"`
+	ProxyCommand     string         `json:"proxy-command,omitempty"`
+	ManagerAddresses []netip.Prefix `json:"manager-addresses,omitempty"`
+	PolicyURL        string         `json:"policy-url,omitempty"`
+	PolicyToken      string         `json:"policy-token,omitempty"`
+}
+
+// IsZero reports whether the runners are on LXD.
+func (e openStackEntry) IsZero() bool {
+	return e.Clouds == ""
 }
 
 type debugHostEntry struct {
@@ -124,6 +141,13 @@ func Encode(s CharmState) ([]byte, error) {
 	if app := s.Credential.App; app != (App{}) {
 		d.App = appEntry{ClientID: app.ClientID, InstallationID: app.InstallationID, PrivateKey: app.PrivateKey.Reveal()}
 	}
+	if o := s.OpenStack; s.OnOpenStack() {
+		d.OpenStack = openStackEntry{
+			Clouds: o.Clouds.Reveal(), Flavor: o.Flavor, Network: o.Network, Image: o.Image,
+			ProxyCommand: o.ProxyCommand, ManagerAddresses: o.ManagerAddresses,
+			PolicyURL: o.PolicyURL, PolicyToken: o.PolicyToken.Reveal(),
+		}
+	}
 	for _, host := range s.DebugHosts {
 		d.DebugHosts = append(d.DebugHosts, debugHostEntry(host))
 	}
@@ -168,6 +192,13 @@ func Decode(encoded []byte) (CharmState, error) {
 		Proxies:           Proxies{HTTP: secret.New(d.HTTPProxy), HTTPS: secret.New(d.HTTPSProxy), NoProxy: d.NoProxy},
 		MembersOnly:       d.MembersOnly,
 		Warnings:          d.Warnings,
+	}
+	if o := d.OpenStack; !o.IsZero() {
+		s.OpenStack = OpenStack{
+			Clouds: secret.New(o.Clouds), Flavor: o.Flavor, Network: o.Network, Image: o.Image,
+			ProxyCommand: o.ProxyCommand, ManagerAddresses: o.ManagerAddresses,
+			PolicyURL: o.PolicyURL, PolicyToken: secret.New(o.PolicyToken),
+		}
 	}
 	// Builds before aproxy took effect stored that it was asked for, without
 	// ports.
@@ -231,7 +262,7 @@ func check(s CharmState) error {
 		name  string
 		right bool
 	}{
-		{"owner", unitName.MatchString(s.Owner.Unit) && modelUUID.MatchString(s.Owner.ModelUUID) && s.Owner.Check() == nil},
+		{"owner", unitName.MatchString(s.Owner.Unit) && modelUUID.Matches(s.Owner.ModelUUID) && s.Owner.Check() == nil},
 		{"scope", isPath(s.Scope.Path) && apiOK && apiURL.User == nil},
 		{"github-url", serverOK},
 		{"credential", s.Credential.isValid()},
@@ -242,12 +273,13 @@ func check(s CharmState) error {
 		{"base-image", baseImages[s.BaseImage] == s.BaseImage && s.BaseImage != ""},
 		{"image-source", s.ImageSource == ImageSource{} || s.ImageSource.isValid()},
 		{"image-interval", s.ImageLife >= 0 && s.ImageLife <= maxImageInterval*24*time.Hour},
-		{"image-packages", len(s.ImagePackages) <= maxImagePackages && !slices.ContainsFunc(s.ImagePackages, func(p string) bool { return !packageName.MatchString(p) })},
+		{"image-packages", len(s.ImagePackages) <= maxImagePackages && !slices.ContainsFunc(s.ImagePackages, func(p string) bool { return !packageName.Matches(p) })},
 		{"image-script", s.ImageScript == "" || scriptFault(s.ImageScript) == ""},
 		{"image-relation", s.ImageRelation.isValid()},
-		{"instance-type", s.InstanceType == VirtualMachine || s.InstanceType == Container},
-		{"resources", s.Resources.CPU >= 1 && s.Resources.CPU <= maxCPU && s.Resources.Memory > 0 && s.Resources.Disk > 0},
-		{"storage", s.Storage == JujuStorage || s.Storage == MemoryStorage},
+		{"openstack", s.OpenStack.isValid()},
+		{"instance-type", s.OnOpenStack() && s.InstanceType == "" || s.InstanceType == VirtualMachine || s.InstanceType == Container},
+		{"resources", s.OnOpenStack() && s.Resources == Resources{} || s.Resources.CPU >= 1 && s.Resources.CPU <= maxCPU && s.Resources.Memory > 0 && s.Resources.Disk > 0},
+		{"storage", s.OnOpenStack() && s.Storage == "" || s.Storage == JujuStorage || s.Storage == MemoryStorage},
 		{"arch", s.Arch == AMD64 || s.Arch == ARM64},
 		{"denylist", !slices.ContainsFunc(s.Denylist, func(p netip.Prefix) bool { return !p.IsValid() || p != p.Masked() })},
 		{"dockerhub-mirror", isURLOrEmpty(s.DockerhubMirror, "https")},

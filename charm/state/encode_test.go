@@ -23,7 +23,11 @@ func mustEncode(t testing.TB, s CharmState) []byte {
 func TestRoundTrip(t *testing.T) {
 	warned := fullSource()
 	warned.DebugSSH["tmate/2"] = debugData("nowhere", "22")
-	for _, source := range []Source{sourceWith(nil), fullSource(), warned} {
+	cloudy := sourceWith(onOpenStack(map[string]any{
+		"manager-ssh-proxy-command": "nc gate %p", "manager-address": "192.0.2.7",
+		"repo-policy-compliance-url": "http://policy", "repo-policy-compliance-token": "t0ken",
+	}))
+	for _, source := range []Source{sourceWith(nil), fullSource(), warned, cloudy} {
 		s := mustNew(t, source)
 		decoded, err := Decode(mustEncode(t, s))
 		if err != nil {
@@ -42,7 +46,7 @@ func TestRoundTrip(t *testing.T) {
 }
 
 func TestStateDoesNotPrintItsSecrets(t *testing.T) {
-	source := sourceWith(map[string]any{"token": "ghp_hunter2"})
+	source := sourceWith(onOpenStack(map[string]any{"token": "ghp_hunter2"}))
 	source.Proxies = Proxies{HTTP: secret.New("http://user:hunter2@proxy"), HTTPS: secret.New("http://user:hunter2@proxy")}
 	s := mustNew(t, source)
 	marshalled, err := json.Marshal(s)
@@ -190,6 +194,7 @@ func FuzzNew(f *testing.F) {
 func FuzzDecode(f *testing.F) {
 	f.Add(mustEncode(f, mustNew(f, sourceWith(nil))))
 	f.Add(mustEncode(f, mustNew(f, fullSource())))
+	f.Add(mustEncode(f, mustNew(f, sourceWith(onOpenStack(nil)))))
 	f.Add([]byte(`{"format":"` + format + `"}`))
 	f.Fuzz(func(t *testing.T, document []byte) {
 		s, err := Decode(document)

@@ -18,7 +18,7 @@ var allOptions = []string{
 	optionReconcileInterval, optionBaseImage, optionImageSource, optionImageInterval, optionImagePackages, optionImageScript, optionInstanceType, optionStorage, optionCPU, optionMemory,
 	optionDisk, optionDenylist, optionDockerhubMirror, optionUseAproxy, optionAproxyExclude,
 	optionAproxyPorts, optionClouds, optionFlavor,
-	optionNetwork, optionImageBuildUnit, optionPolicyURL, optionPolicyToken, optionTestMode, optionExternal,
+	optionCloudsSecret, optionNetwork, optionImage, optionProxyCommand, optionManagerAddress, optionImageBuildUnit, optionPolicyURL, optionPolicyToken, optionTestMode, optionExternal,
 }
 
 func readDeclaredOptions(t testing.TB) map[string]declaredOption {

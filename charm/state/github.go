@@ -2,19 +2,19 @@ package state
 
 import (
 	"net/url"
-	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
+	"github-runner/charm/pattern"
 	"github-runner/charm/runner"
 )
 
 // What GitHub allows in names: owners have letters, digits and hyphens (and an
 // underscore before the short code of a managed user), repositories dots, too.
 var (
-	ownerName      = regexp.MustCompile(`^[A-Za-z0-9_-]{1,39}$`)
-	repositoryName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`)
+	ownerName      = pattern.UpTo(39, `^[A-Za-z0-9_-]+$`)
+	repositoryName = pattern.UpTo(100, `^[A-Za-z0-9._-]+$`)
 )
 
 const rightPath = "give owner/repository or the name of an organisation, such as acme/widgets or acme"
@@ -37,14 +37,14 @@ func (r *reader) path() string {
 
 func isPath(path string) bool {
 	owner, repository, isRepository := strings.Cut(path, "/")
-	if !ownerName.MatchString(owner) {
+	if !ownerName.Matches(owner) {
 		return false
 	}
 	if !isRepository {
 		return true
 	}
 	// GitHub takes the ending .git off a repository's name.
-	return repositoryName.MatchString(repository) &&
+	return repositoryName.Matches(repository) &&
 		repository != "." && repository != ".." && !strings.HasSuffix(repository, ".git")
 }
 
@@ -100,13 +100,11 @@ func isLine(value string, most int) bool {
 
 // urlCharacters are those that RFC 3986 allows in a URL. The parser of the
 // standard library lets more pass.
-var urlCharacters = regexp.MustCompile(`^[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+$`)
-
-const maxURL = 2048
+var urlCharacters = pattern.UpTo(2048, `^[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+$`)
 
 // parseURL parses an absolute URL with a host and one of the schemes.
 func parseURL(value string, schemes ...string) (*url.URL, bool) {
-	if len(value) > maxURL || !urlCharacters.MatchString(value) {
+	if !urlCharacters.Matches(value) {
 		return nil, false
 	}
 	u, err := url.Parse(value)

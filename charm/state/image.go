@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github-runner/charm/pattern"
 )
 
 const (
@@ -18,7 +20,7 @@ const (
 )
 
 // packageName is Debian's rule for names of packages, with a bound.
-var packageName = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]{1,99}$`)
+var packageName = pattern.UpTo(100, `^[a-z0-9][a-z0-9+.-]+$`)
 
 // ImageSource is where the stock image comes from.
 type ImageSource struct {
@@ -44,7 +46,7 @@ var remotes = map[string]string{
 const localSource = "local"
 
 // imageAlias is what an image may be called in LXD and at a server.
-var imageAlias = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/+-]{0,127}$`)
+var imageAlias = pattern.UpTo(128, `^[A-Za-z0-9][A-Za-z0-9._/+-]*$`)
 
 // portStart is how what follows the host in an address with a port begins.
 var portStart = regexp.MustCompile(`^[0-9]{1,5}(/|$)`)
@@ -89,13 +91,13 @@ func (s ImageSource) isValid() bool {
 			return false // the alias was forgotten, and the port taken for it
 		}
 	}
-	return imageAlias.MatchString(s.Alias)
+	return imageAlias.Matches(s.Alias)
 }
 
 func (r *reader) imagePackages() []string {
 	names := r.list(optionImagePackages)
 	for _, name := range names {
-		if !packageName.MatchString(name) {
+		if !packageName.Matches(name) {
 			r.invalid(optionImagePackages, name, "give names of the distribution's packages, separated by commas, such as podman, libssl-dev")
 			return nil
 		}

@@ -4,9 +4,10 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github-runner/charm/pattern"
 )
 
 // ImageRelation is what the relation image says of the runners' image. The zero value
@@ -40,7 +41,7 @@ const (
 
 // imageID holds what Glance and LXD call images by, and nothing that means more in
 // a command.
-var imageID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+/-]{0,127}$`)
+var imageID = pattern.UpTo(128, `^[A-Za-z0-9][A-Za-z0-9._+/-]*$`)
 
 // maxApplication is more than the name of any application has.
 const maxApplication = 200
@@ -94,7 +95,7 @@ func byNumber(a, b string) int {
 // them.
 func parseImage(data map[string]string, configured int) (id string, tags []string, problem string) {
 	id = data[imageIDKey]
-	if !imageID.MatchString(id) {
+	if !imageID.Matches(id) {
 		return "", nil, "id " + quote(id) + " is no image's: it has at most 128 letters, digits and . _ + / -"
 	}
 	tags, bad := parseLabels(data[imageTagsKey])
@@ -111,6 +112,6 @@ func (i ImageRelation) isValid() bool {
 	if !i.Integrated {
 		return i == ImageRelation{}
 	}
-	named := i.ID == "" || imageID.MatchString(i.ID) && !i.Refused
+	named := i.ID == "" || imageID.Matches(i.ID) && !i.Refused
 	return named && (i.Application == "" || isLine(i.Application, maxApplication))
 }

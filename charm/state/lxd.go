@@ -32,7 +32,7 @@ func (r *reader) resources() Resources {
 }
 
 // sizeFormat has groups for the number and the unit's prefix.
-var sizeFormat = regexp.MustCompile(`^([0-9]{1,20})([KMGTPE])iB$`)
+var sizeFormat = regexp.MustCompile(`^([0-9]+)([KMGTPE])iB$`)
 
 // size returns a number of bytes.
 func (r *reader) size(option string) int64 {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github-runner/charm/secret"
 )
@@ -100,10 +101,14 @@ func isProxy(value string) bool {
 	return err == nil || hostName.MatchString(u.Hostname())
 }
 
-// noProxyEntry is a host name, with or without a port or a wildcard, an address
-// or a network. Quotes, number signs and backslashes mean something else to each
-// of the programs that read the variable from a file.
-var noProxyEntry = regexp.MustCompile(`^[\pL\pN._*:/\[\]%<>+~-]+$`)
+// isNoProxyEntry reports whether an entry is a host name, with or without a port or a
+// wildcard, an address or a network. Quotes, number signs and backslashes mean
+// something else to each of the programs that read the variable from a file.
+func isNoProxyEntry(entry string) bool {
+	return strings.IndexFunc(entry, func(c rune) bool {
+		return !unicode.IsLetter(c) && !unicode.IsNumber(c) && !strings.ContainsRune("._*:/[]%<>+~-", c)
+	}) < 0
+}
 
 func (r *reader) noProxy(value string) string {
 	var entries, bad []string
@@ -111,7 +116,7 @@ func (r *reader) noProxy(value string) string {
 		entry = strings.TrimSpace(entry)
 		switch {
 		case entry == "":
-		case !noProxyEntry.MatchString(entry):
+		case !isNoProxyEntry(entry):
 			bad = append(bad, entry)
 		default:
 			entries = append(entries, entry)

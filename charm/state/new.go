@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github-runner/charm/pattern"
 	"github-runner/charm/runner"
 )
 
@@ -71,20 +72,21 @@ func New(source Source) (CharmState, error) {
 	r.testMode()
 	configured := r.labels()
 
-	if r.openstack() {
-		return CharmState{}, r.problems
-	}
-	r.policyWithoutOpenStack()
 	s.BaseImage = r.baseImage()
-	s.ImageSource = r.imageSource(s.BaseImage)
+	var onOpenStack bool
+	if s.OpenStack, onOpenStack = r.openStack(s.BaseImage); !onOpenStack {
+		r.onLXD()
+		s.ImageSource = r.imageSource(s.BaseImage)
+		s.InstanceType = choice(r, optionInstanceType, VirtualMachine, Container)
+		s.Storage = choice(r, optionStorage, JujuStorage, MemoryStorage)
+		s.Resources = r.resources()
+	}
 	s.ImageLife = time.Duration(r.integer(optionImageInterval, 0, maxImageInterval)) * 24 * time.Hour
 	s.ImagePackages = r.imagePackages()
 	s.ImageScript = r.imageScript()
-	s.InstanceType = choice(r, optionInstanceType, VirtualMachine, Container)
-	s.Storage = choice(r, optionStorage, JujuStorage, MemoryStorage)
-	s.Resources = r.resources()
 	var tags []string
 	s.ImageRelation, tags = r.imageRelation(source.Image, len(configured))
+	r.warnOfCredentials(s)
 	s.Labels = allLabels(s, configured, tags)
 	s.Warnings = r.warnings
 	if len(r.problems) > 0 {
@@ -97,12 +99,12 @@ func New(source Source) (CharmState, error) {
 // them.
 var (
 	unitName  = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]*[a-z][a-z0-9]*)*/(0|[1-9][0-9]{0,8})$`)
-	modelUUID = regexp.MustCompile(`^[0-9A-Fa-f-]{8,64}$`)
+	modelUUID = pattern.Between(8, 64, `^[0-9A-Fa-f-]+$`)
 )
 
 func (r *reader) owner(source Source) runner.Owner {
 	owner := runner.Owner{ModelUUID: source.ModelUUID, Unit: source.Unit}
-	if !modelUUID.MatchString(owner.ModelUUID) {
+	if !modelUUID.Matches(owner.ModelUUID) {
 		r.invalid("JUJU_MODEL_UUID", owner.ModelUUID, "Juju sets it for every hook; run the charm under Juju")
 	}
 	if !unitName.MatchString(owner.Unit) {

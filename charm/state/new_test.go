@@ -106,7 +106,7 @@ func fullSource() Source {
 			"test-mode":                  "insecure",
 			"an-option-of-tomorrow":      "x",
 		},
-		Proxies:   Proxies{HTTP: secret.New(" http://proxy:3128\n"), HTTPS: secret.New("https://user:pa$$@proxy"), NoProxy: "localhost, 10.0.0.0/8,"},
+		Proxies:   Proxies{HTTP: secret.New(" http://proxy:3128\n"), HTTPS: secret.New("https://user:pa$$@proxy"), NoProxy: "localhost, 10.0.0.0/8,größe.example.com:*,"},
 		Machine:   "aarch64",
 		ModelUUID: testModel,
 		Unit:      "big-runner/12",
@@ -144,7 +144,7 @@ func TestNewWithEverything(t *testing.T) {
 		Arch:              ARM64,
 		Denylist:          []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("fd00::/8")},
 		DockerhubMirror:   "https://mirror.example.com:5000/",
-		Proxies:           Proxies{HTTP: secret.New("http://proxy:3128"), HTTPS: secret.New("https://user:pa$$@proxy"), NoProxy: "localhost,10.0.0.0/8"},
+		Proxies:           Proxies{HTTP: secret.New("http://proxy:3128"), HTTPS: secret.New("https://user:pa$$@proxy"), NoProxy: "localhost,10.0.0.0/8,größe.example.com:*"},
 		Aproxy:            Aproxy{Proxy: "proxy:3128", Exclude: addrRanges("10.0.0.0-10.255.255.255", "127.0.0.0-127.255.255.255", "169.254.0.0-169.254.255.255", "192.0.2.7-192.0.2.20"), Ports: []PortRange{{80, 443}}},
 		MembersOnly:       true,
 		DebugHosts: []DebugHost{
@@ -230,6 +230,7 @@ var badValues = []struct {
 	{"path", "acme/widgets.git", `is not valid`},
 	{"path", "acme/wid?gets#x", `is not valid`},
 	{"path", strings.Repeat("a", 40), `is not valid`},
+	{"path", "acme/" + strings.Repeat("a", 101), `is not valid`},
 	{"path", 3.0, `path is not valid: it must be a string`},
 	{"token", "", `token is missing: give a personal access token for GitHub`},
 	{"token", "ghp_a b", `token is not valid: give a personal access token as GitHub showed it`},
@@ -270,10 +271,13 @@ var badValues = []struct {
 	{"image-source", "https://images.example.com/releases#x:22.04", `image-source "https://images.example.com/releases#x:22.04" is not valid`},
 	{"image-source", "local:", `image-source "local:" is not valid`},
 	{"image-source", ":22.04", `image-source ":22.04" is not valid`},
+	{"image-source", "local:" + strings.Repeat("a", 129), `(135 characters) is not valid`},
 	{"image-source", "ubuntu:22.04 --vm", `image-source "ubuntu:22.04 --vm" is not valid`},
 	{"image-interval", 15, `image-interval "15" is not valid: give a whole number from 0 to 14`},
 	{"image-packages", "podman, LibSSL", `image-packages "LibSSL" is not valid: give names of the distribution's packages`},
 	{"image-packages", "podman; reboot", `image-packages "podman; reboot" is not valid`},
+	{"image-packages", "r", `image-packages "r" is not valid`},
+	{"image-packages", strings.Repeat("a", 101), `(101 characters) is not valid`},
 	{"image-packages", "--force-yes", `image-packages "--force-yes" is not valid`},
 	{"image-packages", manyPackages(), `image-packages has 201 packages: give at most 200`},
 	{"image-script", "apt-get install -y podman", "image-script does not begin with #!: give a program of at most 24576 bytes"},
@@ -363,6 +367,8 @@ func TestBadSurroundings(t *testing.T) {
 		{"no unit", func(s *Source) { s.Unit = "" }, `JUJU_UNIT_NAME "" is not valid`},
 		{"unit with a slash too many", func(s *Source) { s.Unit = "a/../../etc/0" }, `JUJU_UNIT_NAME`},
 		{"no model", func(s *Source) { s.ModelUUID = "" }, `JUJU_MODEL_UUID`},
+		{"short model", func(s *Source) { s.ModelUUID = "0123abc" }, `JUJU_MODEL_UUID "0123abc" is not valid`},
+		{"long model", func(s *Source) { s.ModelUUID = strings.Repeat("a", 65) }, `JUJU_MODEL_UUID`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -42,7 +42,7 @@ var secretURI = regexp.MustCompile(`^(?:secret:)?((?://[0-9a-f-]{36}/)?[0-9a-z]{
 func SecretIDs(config map[string]any) []string {
 	r := reader{config: config}
 	var ids []string
-	for _, option := range []string{optionTokenSecret, optionAppKey} {
+	for _, option := range []string{optionTokenSecret, optionAppKey, optionCloudsSecret} {
 		if id, ok := secretID(r.text(option)); ok {
 			ids = append(ids, id)
 		}

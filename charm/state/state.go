@@ -10,8 +10,8 @@ import (
 // CharmState is everything that a unit was asked for, checked and complete.
 // It is a value: nobody changes one, a new configuration makes a new one.
 //
-// It holds secrets: those in Credential, and the URLs in Proxies, which may carry
-// a password. They print as [redacted].
+// It holds secrets: those in Credential and OpenStack, and the URLs in Proxies, which
+// may carry a password. They print as [redacted].
 type CharmState struct {
 	// Owner is the unit, and so the owner of all runners made from this state.
 	Owner runner.Owner
@@ -50,7 +50,10 @@ type CharmState struct {
 	// ImageRelation is what the relation image says of the runners' image. Its tags
 	// are among Labels.
 	ImageRelation ImageRelation
-	// InstanceType is what a runner's machine is on LXD.
+	// OpenStack is where the runners are; its zero value where they are on LXD.
+	OpenStack OpenStack
+	// InstanceType is what a runner's machine is on LXD; empty on OpenStack, as
+	// Resources and Storage are.
 	InstanceType InstanceType
 	// Resources is what each runner's machine gets.
 	Resources Resources
