@@ -49,12 +49,20 @@ type Operator interface {
 	FailAction(ctx context.Context, message string) error
 }
 
+// Neighbours are the applications at the other ends of relations.
+type Neighbours interface {
+	// SetRelationData writes into a relation what they are to read of this unit; an
+	// empty text takes a key away.
+	SetRelationData(ctx context.Context, id string, data map[string]secret.Text) error
+}
+
 // Charm answers Juju's calls.
 type Charm struct {
 	// Context is what Juju's environment says of this call.
-	Context  juju.Context
-	Model    Model
-	Operator Operator
+	Context    juju.Context
+	Model      Model
+	Operator   Operator
+	Neighbours Neighbours
 	// Machine is the name of the machine's architecture.
 	Machine string
 	// Root is a prefix of /var and /etc, for tests.

@@ -68,6 +68,7 @@ func (s *session) reconcile(ctx context.Context) (outcome, error) {
 	if s.Past.Stopping {
 		return outcome{}, s.show(ctx, appearance{juju.Maintenance, "the unit is being removed"})
 	}
+	s.sendCredentials(ctx)
 	result, err := s.manage(ctx)
 	if ctx.Err() != nil {
 		return outcome{}, fmt.Errorf("cannot finish: %w", ctx.Err())
@@ -88,8 +89,10 @@ func (s *session) showOutcome(ctx context.Context, result runner.Result, err err
 	}
 	look := s.orDrained(statusOf(result, err), result.View, err)
 	notes := slices.Concat(s.wanted.Warnings, result.Warnings, s.serviceNotes)
-	if note := s.imageNote(); note != "" {
-		notes = append(notes, note)
+	for _, note := range []string{s.imageNote(), s.moveNote()} {
+		if note != "" {
+			notes = append(notes, note)
+		}
 	}
 	if s.agentOff {
 		notes = append(notes, services.AgentOffNote)
@@ -120,6 +123,12 @@ func (s *session) manage(ctx context.Context) (runner.Result, error) {
 		return runner.Result{}, err
 	}
 	result, err := s.keepRunners(ctx, fleet)
+	if err == nil {
+		var left bool
+		if left, err = s.leave(ctx, fleet, result.View); left {
+			return s.manage(ctx)
+		}
+	}
 	if err == nil && s.Want(s.wanted).Count > 0 {
 		// The cloud makes none on the one storage while one is on the other.
 		s.leftStorage()

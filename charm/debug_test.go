@@ -13,6 +13,7 @@ import (
 
 	"github-runner/charm/juju"
 	"github-runner/charm/runner"
+	"github-runner/charm/secret"
 )
 
 // relations are the databags of the remote units, by relation id and unit.
@@ -38,6 +39,9 @@ func (s *stage) RelationUnits(_ context.Context, id string) ([]string, error) {
 }
 
 func (s *stage) RelationUnitData(_ context.Context, id, unit string) (map[string]string, error) {
+	if unit == unitOfStage {
+		return s.sent[id], nil
+	}
 	data, ok := s.relations[id][unit]
 	_, isUnreadable := data["unreadable"]
 	_, isHuge := data["huge"]
@@ -48,6 +52,20 @@ func (s *stage) RelationUnitData(_ context.Context, id, unit string) (map[string
 		return nil, &juju.ToolError{Tool: "relation-get", ExitCode: 1, Stderr: "ERROR permission denied"}
 	}
 	return data, nil
+}
+
+func (s *stage) SetRelationData(_ context.Context, id string, data map[string]secret.Text) error {
+	for key, text := range data {
+		if s.sent[id] == nil {
+			s.sent[id] = map[string]string{}
+		}
+		s.sent[id][key] = text.Reveal()
+		if text.IsZero() {
+			delete(s.sent[id], key)
+		}
+	}
+	s.writes++
+	return s.unwritable
 }
 
 func server(host string) map[string]string {

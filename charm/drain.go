@@ -55,8 +55,8 @@ func (s *session) settleAfterMark(ctx context.Context) error {
 	}
 	results := s.reconcileResults(result)
 	results["drained"] = strconv.FormatBool(s.Drained())
-	if names := result.View.Present(); len(names) > 0 && s.Drained() {
-		results["runners-left"] = strings.Join(names, ", ")
+	if left := runnersLeft(result.View); s.Drained() && left != "" {
+		results["runners-left"] = left
 	}
 	warnings := append(s.warnings(), result.Warnings...)
 	if err != nil {
@@ -64,6 +64,15 @@ func (s *session) settleAfterMark(ctx context.Context) error {
 	}
 	warn(results, warnings)
 	return errors.Join(s.Operator.SetActionResults(ctx, results), s.showOutcome(ctx, result, err))
+}
+
+// runnersLeft names those whose machines are there and stay, if any. What can't be seen
+// must not look like none to who removes the unit next.
+func runnersLeft(view runner.View) string {
+	if view.Now.IsZero() {
+		return "unknown"
+	}
+	return strings.Join(view.Staying(), ", ")
 }
 
 // flagOf is a parameter of an action that is true or false; false where it is not

@@ -49,7 +49,7 @@ func (s *session) circumstances() []string {
 		holds bool
 		text  string
 	}{
-		{s.problems != nil, "the configuration is not applied, the last good one is in force: " + errorText(s.problems)},
+		{s.problems != nil, "the configuration is not applied, the last valid one is in force: " + errorText(s.problems)},
 		{s.Drained(), "drained since " + s.DrainedSince.UTC().Format("2006-01-02 15:04 MST") + ", " + configured + ": " + s.howToResume()},
 		{s.Detaching(s.wanted), "storage " + s.Past.Detaching + " is being detached, " + configured + ": runners come back once it is gone"},
 		{s.wanted.ImageRelation.ID != "", fmt.Sprintf("runners are to start from the image %s, which %s sends by the relation %s", s.wanted.ImageRelation.ID, cmp.Or(s.wanted.ImageRelation.Application, "another application"), imageEndpoint)},

@@ -81,7 +81,7 @@ func TestExplainTrouble(t *testing.T) {
 		{name: "drained", after: func(s *stage) { s.action("drain-runners") },
 			want: []string{"drained since 20", "virtual-machines=2 is not looked at: juju run github-runner/0 drain-runners resume=true", "0 wanted: none there"}},
 		{name: "bad configuration", after: func(s *stage) { s.config["path"] = "a b" },
-			want: []string{"the configuration is not applied, the last good one is in force: ", `path "a b"`, "2 wanted"}},
+			want: []string{"the configuration is not applied, the last valid one is in force: ", `path "a b"`, "2 wanted"}},
 		{name: "jobs for others", after: func(s *stage) {
 			s.queue.Jobs = []runner.QueuedJob{{Name: "train", Workflow: "CI", RunID: 7, Labels: []string{"self-hosted", "gpu"}}}
 		}, want: []string{`for the label "gpu", which no runner of this unit offers`}},

@@ -1,6 +1,7 @@
 package charm
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -51,6 +52,56 @@ func TestImageOfARelation(t *testing.T) {
 	s.expectImage(state.ImageRelation{Integrated: true})
 	s.relate("broken", juju.Relation{Endpoint: "image", ID: "image:3", RemoteApp: "builder"})
 	s.expectImage(state.ImageRelation{})
+}
+
+// What makes images on OpenStack is told how to log in there, as long as it is to know.
+func TestCredentialsForImages(t *testing.T) {
+	const clouds = "clouds: {a: {auth: {auth_url: 'https://k/v3', username: ann, password: hunter2, project_name: ci}}}"
+	s := newStage(t)
+	s.relations = relations{"image:3": {"builder/0": {"id": "f00"}}}
+	s.hook("config-changed")
+	if len(s.sent) > 0 {
+		t.Errorf("with runners on LXD it sends %v", s.sent)
+	}
+	// An empty pool moves at once.
+	s.config["virtual-machines"] = int64(0)
+	s.hook("config-changed")
+	s.config["openstack-clouds-yaml"], s.config["openstack-flavor"], s.config["openstack-network"] = clouds, "small", "net"
+	delete(s.config, "lxd-instance-type")
+	s.hook("config-changed")
+	want := map[string]string{
+		"auth_url": "https://k/v3", "username": "ann", "user_domain_name": "Default", "password": "hunter2", "project_name": "ci", "project_domain_name": "Default",
+	}
+	if diff := cmp.Diff(want, s.sent["image:3"]); diff != "" {
+		t.Errorf("sent (-want +got):\n%s", diff)
+	}
+	s.hook("update-status")
+	if s.writes != 1 {
+		t.Errorf("it writes %d times what is the same", s.writes)
+	}
+
+	s.config["openstack-clouds-yaml"] = strings.Replace(clouds, "hunter2", "hunter3", 1)
+	s.unwritable = errors.New("no")
+	s.hook("config-changed")
+	s.unwritable = nil
+	s.hook("update-status")
+	if got := s.sent["image:3"]["password"]; got != "hunter3" || s.sent["image:3"]["username"] != "ann" {
+		t.Errorf("a new password: sent %v", s.sent)
+	}
+
+	for _, option := range []string{"openstack-clouds-yaml", "openstack-flavor", "openstack-network"} {
+		delete(s.config, option)
+	}
+	s.config["lxd-instance-type"] = "container"
+	s.hook("config-changed")
+	if len(s.sent["image:3"]) > 0 {
+		t.Errorf("back on LXD there is left %v", s.sent)
+	}
+	writes := s.writes
+	s.relate("broken", juju.Relation{Endpoint: "image", ID: "image:3", RemoteApp: "builder"})
+	if s.writes != writes {
+		t.Error("it writes into a relation that ends")
+	}
 }
 
 func TestMalformedImageHidesNoOther(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github-runner/charm/juju"
+	"github-runner/charm/secret"
 	"github-runner/charm/state"
 )
 
@@ -87,6 +88,47 @@ func (s *session) sent(ctx context.Context, endpoint string) (all bags, warnings
 		}
 	}
 	return all, warnings, nil
+}
+
+// sendCredentials tells the application at the relation image how to log in to
+// OpenStack: it makes its images there, also while the runners are still to move there.
+// What was sent before and does not hold any more is taken back. Without it no image
+// comes, so that the next hook tries again.
+func (s *session) sendCredentials(ctx context.Context) {
+	to := s.wanted
+	if s.moving {
+		to = s.next
+	}
+	if !to.ImageRelation.Integrated {
+		return
+	}
+	credentials := to.ImageCredentials()
+	ids, err := s.Model.RelationIDs(ctx, imageEndpoint)
+	for _, id := range ids {
+		if !s.ends(id) {
+			err = errors.Join(err, s.sendCredentialsTo(ctx, id, credentials))
+		}
+	}
+	if err != nil {
+		s.Log.WithError(err).Warnf("the application at the relation %s can't be told how to log in to OpenStack", imageEndpoint)
+	}
+}
+
+func (s *session) sendCredentialsTo(ctx context.Context, id string, credentials map[string]secret.Text) error {
+	have, err := s.Model.RelationUnitData(ctx, id, s.Context.Unit)
+	if err != nil {
+		return err
+	}
+	changes := map[string]secret.Text{}
+	for key, value := range credentials {
+		if have[key] != value.Reveal() {
+			changes[key] = value
+		}
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	return s.Neighbours.SetRelationData(ctx, id, changes)
 }
 
 // isAbout reports whether this is a hook of that kind of one relation.

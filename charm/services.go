@@ -31,7 +31,11 @@ func (s *session) ensureServices(ctx context.Context) {
 	own, err := s.Services(s.Dir)
 	if err == nil {
 		var mended []string
-		mended, err = own.Ensure(ctx, services.Want{Agent: !off && (!s.ahead || s.Unwritten == nil), Policy: true})
+		mended, err = own.Ensure(ctx, services.Want{
+			Agent: !off && (!s.ahead || s.Unwritten == nil),
+			// It answers at the bridge of runners on this machine.
+			Policy: !s.wanted.OnOpenStack(),
+		})
 		s.serviceNotes = mended
 	}
 	if err != nil {

@@ -25,6 +25,10 @@ type session struct {
 	wanted state.CharmState
 	// problems is what is wrong with the configuration; none where all is well.
 	problems state.Problems
+	// next is what wanted will be once the runners have left the cloud that they are on,
+	// where moving is set.
+	next   state.CharmState
+	moving bool
 	// inForce is false when there is no state to work with at all.
 	inForce bool
 	// moved is set when the storage is not where it was at the last hook.
@@ -104,6 +108,7 @@ func (s *session) read(ctx context.Context) error {
 		return err
 	}
 	if s.inForce {
+		s.move()
 		for _, warning := range s.wanted.Warnings {
 			s.Log.Warn(warning)
 		}

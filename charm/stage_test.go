@@ -38,18 +38,24 @@ type stage struct {
 	known     *takeover.Memory
 	recalled  takeover.Memory
 	relations relations
-	about     juju.Relation // what a relation hook is about
-	wanted    state.CharmState
-	installed bool
-	dying     bool // the unit is being removed
-	cloud     *slowcloud.Cloud
-	github    *github
-	services  *residents                        // nil where hooks alone do the work
-	formerly  map[runner.Scope]state.Credential // the former credentials that a fleet got
-	secrets   map[string]map[string]secret.Text // by URI, newest content
-	refusal   error                             // of all secrets
-	queue     runner.Queue
-	queueErr  error
+	// sent is what the unit itself wrote into relations, by writes calls; unwritable is
+	// why it can't.
+	sent       map[string]map[string]string
+	writes     int
+	unwritable error
+	about      juju.Relation // what a relation hook is about
+	wanted     state.CharmState
+	installed  bool
+	dying      bool // the unit is being removed
+	cloud      *slowcloud.Cloud
+	openstack  *slowcloud.Cloud // where the configuration chooses OpenStack
+	github     *github
+	services   *residents                        // nil where hooks alone do the work
+	formerly   map[runner.Scope]state.Credential // the former credentials that a fleet got
+	secrets    map[string]map[string]secret.Text // by URI, newest content
+	refusal    error                             // of all secrets
+	queue      runner.Queue
+	queueErr   error
 
 	images *images // nil where the cloud makes none
 
@@ -60,10 +66,14 @@ type stage struct {
 	failure string
 }
 
+// unitOfStage is the unit's name.
+const unitOfStage = "github-runner/0"
+
 func newStage(t *testing.T) *stage {
-	cloud := slowcloud.New(slowcloud.Fast())
+	cloud, openstack := slowcloud.New(slowcloud.Fast()), slowcloud.New(slowcloud.Fast())
 	return &stage{
-		T: t, root: t.TempDir(), installed: true, cloud: cloud, github: &github{cloud: cloud, known: map[int64]runner.Registration{}},
+		T: t, root: t.TempDir(), sent: map[string]map[string]string{}, installed: true, cloud: cloud, openstack: openstack,
+		github: &github{clouds: []*slowcloud.Cloud{cloud, openstack}, known: map[int64]runner.Registration{}},
 		config: map[string]any{"path": "acme/widgets", "token": "ghp_example", "virtual-machines": int64(2), "lxd-instance-type": "container"},
 	}
 }
@@ -79,14 +89,15 @@ func quiet() *logrus.Entry {
 func (s *stage) call(kind juju.Kind, name string) error {
 	s.results, s.failure, s.log = map[string]string{}, "", nil
 	c := &Charm{
-		Context:  juju.Context{Kind: kind, Name: name, Unit: "github-runner/0", App: "github-runner", CharmDir: s.charmDir, ModelUUID: "0a1b2c3d-0000-4000-8000-000000000000", Relation: s.about, Storage: juju.Storage{ID: "runner/0"}},
-		Model:    s,
-		Operator: s,
-		Machine:  "amd64",
-		Root:     s.root,
-		Build:    cmp.Or(s.build, "test"),
-		Assemble: s.assemble,
-		Log:      quiet(),
+		Context:    juju.Context{Kind: kind, Name: name, Unit: unitOfStage, App: "github-runner", CharmDir: s.charmDir, ModelUUID: "0a1b2c3d-0000-4000-8000-000000000000", Relation: s.about, Storage: juju.Storage{ID: "runner/0"}},
+		Model:      s,
+		Operator:   s,
+		Neighbours: s,
+		Machine:    "amd64",
+		Root:       s.root,
+		Build:      cmp.Or(s.build, "test"),
+		Assemble:   s.assemble,
+		Log:        quiet(),
 	}
 	if s.services != nil {
 		c.Services = s.services.of
@@ -119,8 +130,12 @@ func (s *stage) assemble(wanted state.CharmState, m unit.Materials) (unit.Fleet,
 	limits := runner.DefaultLimits(2)
 	limits.Settle = 0
 	limits.Drain, limits.Poll = 100*time.Millisecond, 10*time.Millisecond
+	cloud := s.cloud
+	if wanted.OnOpenStack() {
+		cloud = s.openstack
+	}
 	manager := runner.NewManager(runner.Config{
-		Owner: wanted.Owner, Cloud: s.cloud, GitHub: s.github,
+		Owner: wanted.Owner, Cloud: cloud, GitHub: s.github,
 		Application: func(context.Context, runner.Scope) (runner.Application, error) { return runner.Application{}, nil },
 		LogDir:      m.Dir.LogPath,
 		Limits:      limits, Memory: m.Memory, Save: m.Save, Progress: m.Progress, Log: m.Log,
@@ -210,7 +225,7 @@ func (s *stage) expectMachines(n int) {
 
 // github knows registrations; one is online while its machine runs.
 type github struct {
-	cloud *slowcloud.Cloud
+	clouds []*slowcloud.Cloud
 
 	mu    sync.Mutex
 	last  int64
@@ -231,10 +246,12 @@ func (g *github) Runners(_ context.Context, scope runner.Scope, prefix string) (
 }
 
 func (g *github) seen(r runner.Registration) runner.Registration {
-	for _, machine := range g.cloud.Truth() {
-		if machine.Name == r.Name {
-			r.Online = machine.Status == runner.StatusRunning
-			r.Busy = machine.Working == runner.WorkingYes
+	for _, cloud := range g.clouds {
+		for _, machine := range cloud.Truth() {
+			if machine.Name == r.Name {
+				r.Online = machine.Status == runner.StatusRunning
+				r.Busy = machine.Working == runner.WorkingYes
+			}
 		}
 	}
 	return r

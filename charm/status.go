@@ -76,7 +76,7 @@ func statusOf(result runner.Result, err error) appearance {
 	var limited runner.RateLimited
 	if errors.As(err, &limited) {
 		until := limited.Until.UTC().Format("15:04:05 MST")
-		return appearance{juju.Waiting, "GitHub answers again at " + until + ": rate limit" + crew(result)}
+		return appearance{juju.Waiting, limited.By + " answers again at " + until + ": rate limit" + crew(result)}
 	}
 	look := appearance{juju.Waiting, err.Error()}
 	var advised runner.Trouble

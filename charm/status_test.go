@@ -45,7 +45,7 @@ func TestStatusOf(t *testing.T) {
 			appearance{juju.Waiting, "cannot use the network: not found"}},
 		{"no GitHub there", crewOf(0), runner.Trouble{Advice: "check the option github-url if this lasts", Err: runner.ErrUnreachable},
 			appearance{juju.Waiting, "check the option github-url if this lasts: unreachable"}},
-		{"rate limit", crewOf(1, runner.Unknown), fmt.Errorf("cannot list: %w", runner.RateLimited{Until: noon}),
+		{"rate limit", crewOf(1, runner.Unknown), fmt.Errorf("cannot list: %w", runner.RateLimited{By: "GitHub", Until: noon}),
 			appearance{juju.Waiting, "GitHub answers again at 12:00:00 UTC: rate limit (1 runner: 1 unknown)"}},
 		{"away", crewOf(0), fmt.Errorf("cannot list: %w", runner.ErrUnreachable),
 			appearance{juju.Waiting, "cannot list: unreachable"}},

@@ -74,6 +74,7 @@ func imageInputs(s state.CharmState) string {
 	return fmt.Sprintf("%q", []any{
 		s.ImageLife, s.ImageRelation.Integrated, s.ImagePackages, s.ImageScript, s.BaseImage, s.ImageSource, s.InstanceType, s.Arch, s.Resources.Disk, s.Storage, s.Scope.API,
 		s.Proxies.HTTP.Reveal(), s.Proxies.HTTPS.Reveal(), s.Proxies.NoProxy,
+		s.OpenStack.Clouds.Reveal(), s.OpenStack.Flavor, s.OpenStack.Network, s.OpenStack.Image,
 	})
 }
 

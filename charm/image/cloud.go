@@ -54,7 +54,9 @@ type About struct {
 	Made time.Time
 }
 
-// Files that a machine leaves in the exchange folder, at most MaxFile bytes each.
+// Files that a machine leaves in the exchange folder, at most MaxFile bytes each. Where
+// that is no mount point, it prints them on its console instead, each as a line: the
+// file's name, a space, the content.
 const (
 	// ProgressFile is one line about what the machine does just now. It is replaced
 	// as a whole.

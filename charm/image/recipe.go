@@ -65,7 +65,8 @@ type Recipe struct {
 	// Proxy is what the machine reaches the web through while it becomes an image.
 	// It is no part of the image.
 	Proxy cloudinit.Proxy
-	// ExchangeMounted tells that the exchange folder will be a mount point.
+	// ExchangeMounted tells that the exchange folder will be a mount point; otherwise
+	// the machine says on its console what it has to say.
 	ExchangeMounted bool
 }
 

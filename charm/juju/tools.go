@@ -79,6 +79,11 @@ func (e *AnswerError) Unwrap() error {
 
 // run runs a tool and returns its standard output.
 func (t *Tools) run(ctx context.Context, tool string, args ...string) ([]byte, error) {
+	return t.feed(ctx, nil, tool, args...)
+}
+
+// feed runs a tool that reads its standard input, and returns its standard output.
+func (t *Tools) feed(ctx context.Context, input io.Reader, tool string, args ...string) ([]byte, error) {
 	timeout := t.Timeout
 	if timeout == 0 {
 		timeout = defaultTimeout
@@ -93,6 +98,7 @@ func (t *Tools) run(ctx context.Context, tool string, args ...string) ([]byte, e
 	stdout := &boundedBuffer{limit: maxOutput, full: cancel}
 	stderr := &boundedBuffer{limit: maxStderr}
 	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Stdin = input
 	cmd.Stdout = stdout
 	cmd.Stderr = stderr
 	cmd.WaitDelay = killDelay

@@ -32,6 +32,7 @@ type answer struct {
 const toolScript = `#!/bin/sh
 dir=${0%/*} name=${0##*/}
 { printf '%s\0' "$name" "$@"; printf '\n\0'; } >> "$dir/calls"
+cat > "$dir/$name.read"
 cat "$dir/$name.stderr" >&2
 cat "$dir/$name.stdout"
 . "$dir/$name.end"
@@ -364,5 +365,26 @@ func TestRefusedSecrets(t *testing.T) {
 				t.Errorf("%s: got %v, want %v", name, err, test.want)
 			}
 		}
+	}
+}
+
+// What is written into a relation is no argument, which others could see.
+func TestRelationDataIsNoArgument(t *testing.T) {
+	tools := fakeTools(t, answers{"relation-set": {}})
+	err := tools.SetRelationData(t.Context(), "image:3", map[string]secret.Text{"password": secret.New("hunter2: \"'\n"), "username": {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([][]string{{"relation-set", "-r", "image:3", "--file", "-"}}, calls(t, tools)); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
+	}
+	read, err := os.ReadFile(filepath.Join(tools.Dir, "relation-set.read"))
+	if want := `{"password":"hunter2: \"'\n","username":""}`; err != nil || string(read) != want {
+		t.Errorf("it reads %q, %v, want %q", read, err, want)
+	}
+	tools = fakeTools(t, answers{"relation-set": {Exit: 1, Stderr: "ERROR permission denied"}})
+	var refusal *ToolError
+	if err := tools.SetRelationData(t.Context(), "image:3", nil); !errors.As(err, &refusal) {
+		t.Errorf("a refusal: %v", err)
 	}
 }

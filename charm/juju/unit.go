@@ -1,9 +1,12 @@
 package juju
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+
+	"github-runner/charm/secret"
 )
 
 // Status is a unit's workload status.
@@ -114,6 +117,22 @@ func (t *Tools) RelationAppData(ctx context.Context, id, app string) (map[string
 	var data map[string]string
 	err := t.runJSON(ctx, &data, "relation-get", "--app", "-r", id, "-", app)
 	return data, err
+}
+
+// SetRelationData writes into a relation what the remote units are to read of this
+// one; an empty text takes a key away. Juju shows it once the hook has ended well.
+func (t *Tools) SetRelationData(ctx context.Context, id string, data map[string]secret.Text) error {
+	plain := make(map[string]string, len(data))
+	for key, text := range data {
+		plain[key] = text.Reveal()
+	}
+	// JSON is YAML, which the tool reads.
+	settings, err := json.Marshal(plain)
+	if err != nil {
+		return fmt.Errorf("cannot write into the relation %s: %w", id, err)
+	}
+	_, err = t.feed(ctx, bytes.NewReader(settings), "relation-set", "-r", id, "--file", "-")
+	return err
 }
 
 // Dying reports whether a unit of the application is being removed.

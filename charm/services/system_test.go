@@ -97,7 +97,9 @@ func TestSystemdTakesTheUnit(t *testing.T) {
 	must(t, os.WriteFile(unit.path(), text, 0o644))
 	verify := exec.CommandContext(t.Context(), "systemd-analyze", "verify", "--man=no", unit.path())
 	verify.WaitDelay = 10 * time.Second
-	if output, err := verify.CombinedOutput(); err != nil || len(output) > 0 {
+	output, err := verify.CombinedOutput()
+	// It also tells of units that other packages brought to the machine.
+	if name := filepath.Base(unit.path()); err != nil || strings.Contains(string(output), name) {
 		t.Errorf("systemd-analyze verify: %v\n%s\n%s", err, output, text)
 	}
 	for _, line := range []string{"KillMode=mixed", "Restart=always", "Type=notify", `Environment="PEBBLE=` + s.home() + `"`} {

@@ -84,13 +84,14 @@ func run() int {
 	log := juju.NewLogger(records, logrus.DebugLevel).WithField("event", called.Name)
 	root := os.Getenv(rootVariable)
 	c := &charm.Charm{
-		Context:  called,
-		Model:    tools,
-		Operator: tools,
-		Machine:  runtime.GOARCH,
-		Root:     root,
-		Build:    version,
-		Assemble: fleet.Assembler{Root: root, App: called.App, Version: version, PolicyPort: policy.Port}.Assemble,
+		Context:    called,
+		Model:      tools,
+		Operator:   tools,
+		Neighbours: tools,
+		Machine:    runtime.GOARCH,
+		Root:       root,
+		Build:      version,
+		Assemble:   fleet.Assembler{Root: root, App: called.App, Version: version, PolicyPort: policy.Port}.Assemble,
 		Services: func(dir *unitdir.Dir) (charm.Services, error) {
 			return services.New(services.Config{Dir: dir, CharmDir: called.CharmDir, Root: root, LXDDir: os.Getenv("LXD_DIR"), Log: log})
 		},
