@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github-runner/charm/secret"
@@ -41,6 +43,19 @@ type Machine struct {
 	Policy *Policy
 	// MembersOnly refuses jobs that outsiders start by pull requests and comments.
 	MembersOnly bool
+	// SSH lets somebody fetch what the runner left; nil: the image's own settings
+	// are in force.
+	SSH *SSH
+}
+
+// SSH is what the machine's SSH server is given.
+type SSH struct {
+	// AuthorizedKey is who may log in as User: a line of authorized_keys.
+	AuthorizedKey string
+	// HostKey is the server's ed25519 key, in OpenSSH's format. It has no other.
+	HostKey secret.Text
+	// HostPublicKey is the public part of HostKey.
+	HostPublicKey string
 }
 
 // Policy is a service that decides whether a job may run.
@@ -51,8 +66,8 @@ type Policy struct {
 	Token secret.Text
 }
 
-// PolicyPatience is how long a runner tries to connect to the policy service. Once
-// it has a connection, it asks once.
+// PolicyPatience is how long a runner tries to connect to the policy service, and to ask
+// again where the connection ends without an answer, as when the service restarts.
 const PolicyPatience = 2 * time.Minute
 
 // Checks is what a job must pass before its first step.
@@ -154,4 +169,14 @@ type DebugHost struct {
 	Port               int    `json:"port"`
 	RSAFingerprint     string `json:"rsa-fingerprint"`
 	ED25519Fingerprint string `json:"ed25519-fingerprint"`
+}
+
+// CanonicalHosts is the set of debug hosts, of which one is chosen for each machine:
+// their order says nothing.
+func CanonicalHosts(hosts []DebugHost) []DebugHost {
+	result := slices.Clone(hosts)
+	slices.SortFunc(result, func(a, b DebugHost) int {
+		return strings.Compare(fmt.Sprint(a), fmt.Sprint(b))
+	})
+	return slices.Compact(result)
 }

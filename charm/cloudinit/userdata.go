@@ -11,8 +11,9 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// MaxSize is the largest user-data that every cloud takes.
-const MaxSize = 48 << 10
+// MaxSize is the largest user-data that every cloud takes: OpenStack's Nova takes
+// 65,535 characters of Base64.
+const MaxSize = 65535 / 4 * 3
 
 //go:embed templates
 var templateFiles embed.FS
@@ -44,7 +45,8 @@ func UserData(machine Machine) ([]byte, error) {
 	encoder.SetIndent(2)
 	err = encoder.Encode(document{
 		ManageEtcHosts: true,
-		InitModules:    initModules,
+		SSH:            machine.ssh(),
+		InitModules:    machine.initModules(),
 		ConfigModules:  []string{},
 		FinalModules:   []string{},
 		WriteFiles:     files,
@@ -64,19 +66,45 @@ func UserData(machine Machine) ([]byte, error) {
 // document is the part of cloud-init's configuration that runners use. The
 // lists of modules replace the image's own.
 type document struct {
-	ManageEtcHosts bool       `yaml:"manage_etc_hosts"`
-	InitModules    []string   `yaml:"cloud_init_modules"`
-	ConfigModules  []string   `yaml:"cloud_config_modules"`
-	FinalModules   []string   `yaml:"cloud_final_modules"`
-	WriteFiles     []File     `yaml:"write_files"`
-	BootCommands   [][]string `yaml:"bootcmd"`
+	ManageEtcHosts bool         `yaml:"manage_etc_hosts"`
+	SSH            *sshDocument `yaml:",inline"`
+	InitModules    []string     `yaml:"cloud_init_modules"`
+	ConfigModules  []string     `yaml:"cloud_config_modules"`
+	FinalModules   []string     `yaml:"cloud_final_modules"`
+	WriteFiles     []File       `yaml:"write_files"`
+	BootCommands   [][]string   `yaml:"bootcmd"`
 }
 
 // initModules are all that a runner needs of cloud-init. The start of the
 // service comes last, so that files and user are there; it is a boot command
 // because cloud-init's later stages would keep the runner waiting for seconds.
-var initModules = []string{
-	"growpart", "resizefs", "write_files", "set_hostname", "update_hostname", "update_etc_hosts", "users_groups", "bootcmd",
+func (m Machine) initModules() []string {
+	modules := []string{"growpart", "resizefs", "write_files", "set_hostname", "update_hostname", "update_etc_hosts", "users_groups"}
+	if m.SSH != nil {
+		modules = append(modules, "ssh")
+	}
+	return append(modules, "bootcmd")
+}
+
+// sshDocument is what cloud-init's modules users_groups and ssh are told.
+type sshDocument struct {
+	// DefaultUser is who gets the authorized keys; an image's own may be another.
+	DefaultUser    map[string]string `yaml:"user"`
+	DeleteKeys     bool              `yaml:"ssh_deletekeys"`
+	HostKeys       map[string]string `yaml:"ssh_keys"`
+	AuthorizedKeys []string          `yaml:"ssh_authorized_keys"`
+}
+
+func (m Machine) ssh() *sshDocument {
+	if m.SSH == nil {
+		return nil
+	}
+	return &sshDocument{
+		DefaultUser:    map[string]string{"name": User},
+		DeleteKeys:     true,
+		HostKeys:       map[string]string{"ed25519_private": m.SSH.HostKey.Reveal(), "ed25519_public": m.SSH.HostPublicKey},
+		AuthorizedKeys: []string{m.SSH.AuthorizedKey},
+	}
 }
 
 // bootCommands start the service and call off cloud-init's later stages: they

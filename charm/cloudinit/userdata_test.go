@@ -9,10 +9,12 @@ import (
 	"io"
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
 
 	"github-runner/charm/secret"
@@ -157,6 +159,57 @@ func TestPowerOff(t *testing.T) {
 	}
 	if !strings.Contains(later[endPath].Content, "--on-active=600 ") {
 		t.Error("a machine never powers off")
+	}
+}
+
+func TestSSHServerGetsItsKeys(t *testing.T) {
+	machine := fullMachine()
+	plain, files := render(t, machine)
+	machine.SSH = &SSH{AuthorizedKey: "ssh-ed25519 unit", HostKey: secret.New("-----BEGIN\nhost\n-----END\n"), HostPublicKey: "ssh-ed25519 host"}
+	parsed, more := render(t, machine)
+	want := &sshDocument{
+		DefaultUser: map[string]string{"name": "ubuntu"}, DeleteKeys: true,
+		HostKeys:       map[string]string{"ed25519_private": machine.SSH.HostKey.Reveal(), "ed25519_public": "ssh-ed25519 host"},
+		AuthorizedKeys: []string{"ssh-ed25519 unit"},
+	}
+	if diff := cmp.Diff(want, parsed.SSH); diff != "" {
+		t.Errorf("cloud-init is told (-want +got):\n%s", diff)
+	}
+	// The server's keys and the user are there before the runner may come to its end.
+	if got := strings.Join(parsed.InitModules, " "); !strings.HasSuffix(got, " users_groups ssh bootcmd") {
+		t.Errorf("cloud-init's modules are %s", got)
+	}
+	if diff := cmp.Diff(files, more); diff != "" {
+		t.Errorf("the files are others (-without +with):\n%s", diff)
+	}
+	if plain.SSH != nil && !cmp.Equal(*plain.SSH, sshDocument{}) || slices.Contains(plain.InitModules, "ssh") {
+		t.Errorf("a machine without SSH is told %+v and %v", plain.SSH, plain.InitModules)
+	}
+}
+
+// A machine without SSH gets what it got before there was any.
+func TestUserDataWithoutSSHIsUnchanged(t *testing.T) {
+	data, err := UserData(Machine{Name: "plain"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	head := `#cloud-config
+manage_etc_hosts: true
+cloud_init_modules:
+  - growpart
+  - resizefs
+  - write_files
+  - set_hostname
+  - update_hostname
+  - update_etc_hosts
+  - users_groups
+  - bootcmd
+cloud_config_modules: []
+cloud_final_modules: []
+write_files:
+`
+	if !strings.HasPrefix(string(data), head) {
+		t.Errorf("the user-data begins with\n%.500s", data)
 	}
 }
 
