@@ -15,7 +15,7 @@ func (s *Server) aliased(alias string) (*storedImage, error) {
 			continue
 		}
 		// One that is not there anyway uses no fault up.
-		if s.faults.take(ImageGone, alias) != nil {
+		if s.faults.Take(ImageGone, alias) != nil {
 			break
 		}
 		return image, nil

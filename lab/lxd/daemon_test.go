@@ -43,7 +43,7 @@ func TestGuestsLiveOverARestartOfTheDaemon(t *testing.T) {
 func TestRestartCutsEventsAndOperations(t *testing.T) {
 	d := startDaemon(t)
 	must(t, d.create("r1", ""))
-	_, err := d.faults.add(Fault{Kind: StartHangs})
+	_, err := d.faults.Add(Fault{Kind: StartHangs})
 	must(t, err)
 	listener, err := d.client.GetEvents()
 	must(t, err)
@@ -58,7 +58,7 @@ func TestRestartCutsEventsAndOperations(t *testing.T) {
 	if err := operation.WaitContext(ctx); err == nil {
 		t.Error("the operation survives the restart")
 	}
-	d.faults.clear("")
+	d.faults.Clear("")
 	must(t, d.power("r1", "start"))
 }
 
@@ -164,7 +164,7 @@ func TestHangingOperations(t *testing.T) {
 			d := startDaemon(t)
 			must(t, d.create("r1", ""))
 			must(t, d.power("r1", "start"))
-			_, err := d.faults.add(Fault{Kind: kind})
+			_, err := d.faults.Add(Fault{Kind: kind})
 			must(t, err)
 			operation, err := act(d)
 			must(t, err)
@@ -179,7 +179,7 @@ func TestHangingOperations(t *testing.T) {
 
 func TestLostAnswerHasItsEffect(t *testing.T) {
 	d := startDaemon(t)
-	_, err := d.faults.add(Fault{Kind: LostAnswer, Name: "/1.0/profiles", Count: 1})
+	_, err := d.faults.Add(Fault{Kind: LostAnswer, Name: "/1.0/profiles", Count: 1})
 	must(t, err)
 	if err := d.client.CreateProfile(api.ProfilesPost{Name: "lost"}); err == nil {
 		t.Error("the answer arrives")
@@ -204,10 +204,10 @@ func TestFaultsAreChecked(t *testing.T) {
 func TestEventsLost(t *testing.T) {
 	d := startDaemon(t)
 	d.watch()
-	_, err := d.faults.add(Fault{Kind: EventsLost})
+	_, err := d.faults.Add(Fault{Kind: EventsLost})
 	must(t, err)
 	must(t, d.client.CreateProfile(api.ProfilesPost{Name: "unseen"}))
-	d.faults.clear(string(EventsLost))
+	d.faults.Clear(string(EventsLost))
 	must(t, d.client.CreateProfile(api.ProfilesPost{Name: "seen"}))
 	if event := await(t, "an event comes", d.events); event != "profile-created seen" {
 		t.Errorf("the first event is %q", event)

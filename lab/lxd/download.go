@@ -43,15 +43,15 @@ func (s *Server) beginDownload(post api.ImagesPost) (answer, error) {
 
 func (s *Server) download(ctx context.Context, post api.ImagesPost, tell func(map[string]any)) (map[string]any, error) {
 	source := post.Source
-	if f := s.faults.take(DownloadFails, source.Alias); f != nil {
-		return nil, says("%s", f.message(noStream+`Get "`+source.Server+`/streams/v1/index.json": dial tcp 185.125.190.40:443: connect: connection refused`))
+	if f := s.faults.Take(DownloadFails, source.Alias); f != nil {
+		return nil, says("%s", f.Says(noStream+`Get "`+source.Server+`/streams/v1/index.json": dial tcp 185.125.190.40:443: connect: connection refused`))
 	}
 	image, err := remoteImage(*source)
 	if err != nil {
 		return nil, err
 	}
 	tell(map[string]any{"download_progress": "rootfs: 42% (3.21MB/s)"})
-	if s.faults.take(DownloadHangs, source.Alias) != nil {
+	if s.faults.Take(DownloadHangs, source.Alias) != nil {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}

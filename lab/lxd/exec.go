@@ -13,6 +13,7 @@ import (
 	"github.com/canonical/lxd/shared/api"
 
 	"github-runner/charm/cloudinit"
+	"github-runner/lab/guests"
 )
 
 // execLogs is where an instance keeps what commands printed.
@@ -67,7 +68,7 @@ func (s *Server) postExec(r *http.Request) (answer, error) {
 // exec is the operation that runs a command.
 func (s *Server) exec(ctx context.Context, i *instance, post api.InstanceExecPost) (map[string]any, error) {
 	s.events.lifecycle("instance-exec", "instances/"+i.Name, map[string]any{"command": post.Command}, false)
-	if s.faults.take(ExecHangs, i.Name) != nil {
+	if s.faults.Take(ExecHangs, i.Name) != nil {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
@@ -159,7 +160,7 @@ func test(_ context.Context, s *Server, i *instance, args []string) output {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if name, ok := strings.CutPrefix(args[1], cloudinit.ExchangeDir+"/"); ok && i.guest != nil && i.guest.left(name) {
+	if name, ok := strings.CutPrefix(args[1], cloudinit.ExchangeDir+"/"); ok && i.guest != nil && i.guest.Left(name) {
 		return output{}
 	}
 	if _, ok := i.tree()[path.Clean(args[1])]; ok {
@@ -177,7 +178,7 @@ func sleep(ctx context.Context, _ *Server, _ *instance, args []string) output {
 		return output{code: 1}
 	}
 	if pause(ctx, time.Duration(seconds*float64(time.Second))) != nil {
-		return output{code: killed}
+		return output{code: guests.Killed}
 	}
 	return output{}
 }
@@ -217,7 +218,7 @@ func pkill(_ context.Context, s *Server, i *instance, args []string) output {
 func pgrep(_ context.Context, s *Server, i *instance, args []string) output {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if i.guest != nil && i.guest.atWork.Load() && slices.Contains(args, "Runner.Worker") {
+	if i.guest != nil && i.guest.runner.AtWork() && slices.Contains(args, "Runner.Worker") {
 		return output{stdout: "1234\n"}
 	}
 	return output{code: 1}

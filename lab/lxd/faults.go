@@ -1,18 +1,24 @@
 package lxd
 
 import (
-	"cmp"
 	"fmt"
-	"net/http"
-	"path"
-	"slices"
-	"strings"
-	"sync"
-	"time"
+
+	"github-runner/lab/faults"
+	"github-runner/lab/guests"
 )
 
 // Kind is a kind of fault.
-type Kind string
+type Kind = faults.Kind
+
+// Fault is one thing that goes wrong on purpose.
+type Fault = faults.Fault
+
+// Control gives an emulation the orders that a real daemon has no words for.
+type Control = faults.Control
+
+// Dial returns the control of the emulation with that control socket. It makes
+// no call.
+func Dial(socket string) *Control { return faults.Dial(socket) }
 
 // The kinds of faults.
 const (
@@ -33,10 +39,10 @@ const (
 	SlowAnswers   Kind = "slow"
 	LostAnswer    Kind = "lost-answer"
 	EventsLost    Kind = "events-lost"
-	AppExits      Kind = "app-exits"
-	NeverOnline   Kind = "never-online"
+	AppExits           = guests.AppExits
+	NeverOnline        = guests.NeverOnline
 	SlowBoot      Kind = "slow-boot"
-	LongPreJob    Kind = "long-pre-job"
+	LongPreJob         = guests.LongPreJob
 	PowerOffHangs Kind = "power-off-hangs"
 	NoKVM         Kind = "no-kvm"
 	NoAgent       Kind = "no-agent"
@@ -47,13 +53,13 @@ const (
 	PublishHangs  Kind = "publish-hangs"
 	DownloadFails Kind = "download-fails"
 	DownloadHangs Kind = "download-hangs"
-	BuildFails    Kind = "image-build-fails"
-	BuildHangs    Kind = "image-build-hangs"
+	BuildFails         = guests.BuildFails
+	BuildHangs         = guests.BuildHangs
 )
 
 // kinds say of each kind what it does, what its name pattern is compared with
 // and what its duration means.
-var kinds = map[Kind]string{
+var kinds = faults.Kinds{
 	CreateFails:   "creating an instance fails with --message, and leaves nothing",
 	CreateHalf:    "creating an instance fails with --message, and leaves a stopped instance without a root disk",
 	CreateHangs:   "creating an instance never ends; the instance is there, stopped",
@@ -90,130 +96,22 @@ var kinds = map[Kind]string{
 }
 
 // Kinds returns all kinds with what they do, sorted.
-func Kinds() []string {
-	var lines []string
-	for kind, does := range kinds {
-		lines = append(lines, fmt.Sprintf("%-17s %s", kind, does))
-	}
-	slices.Sort(lines)
-	return lines
-}
+func Kinds() []string { return kinds.Lines() }
 
-// Fault is one thing that goes wrong on purpose.
-type Fault struct {
-	ID   int  `json:"id"`
-	Kind Kind `json:"kind"`
-	// Name is a shell pattern for what is concerned, mostly an instance's
-	// name; "": everything.
-	Name string `json:"name,omitempty"`
-	// Count is how many times it happens; 0: until it is cleared.
-	Count int `json:"count,omitempty"`
-	// Message is what the daemon says.
-	Message string `json:"message,omitempty"`
-	// For is how long it takes, where that means something.
-	For time.Duration `json:"for,omitempty"`
-	// Status is the HTTP status of a failing call; 0: 500.
-	Status int `json:"status,omitempty"`
-	// Hits is how many times it has happened.
-	Hits int `json:"hits"`
-}
-
-func (f *Fault) message(standard string) string {
-	return cmp.Or(f.Message, standard)
-}
-
-func (f *Fault) duration(standard time.Duration) time.Duration {
-	return cmp.Or(f.For, standard)
-}
-
-func (f *Fault) status() int {
-	return cmp.Or(f.Status, http.StatusInternalServerError)
-}
-
-func (f *Fault) fits(kind Kind, name string) bool {
-	if f.Kind != kind || f.Count > 0 && f.Hits >= f.Count {
-		return false
-	}
-	if f.Name == "" {
-		return true
-	}
-	// Stars match slashes, too: paths are to be matched by "*/state".
-	flat := strings.NewReplacer("/", "\x00")
-	ok, err := path.Match(flat.Replace(f.Name), flat.Replace(name))
-	return ok && err == nil
-}
-
-// AddFault puts a fault into force and returns it with its ID.
-func (s *Server) AddFault(fault Fault) (Fault, error) { return s.faults.add(fault) }
-
-// Faults returns the faults that were added and not cleared, oldest first.
-func (s *Server) Faults() []Fault { return s.faults.list() }
-
-// ClearFaults ends the fault with an ID, all of a kind, or all when what is
-// empty; it returns how many it ended.
-func (s *Server) ClearFaults(what string) int { return s.faults.clear(what) }
-
-type faults struct {
-	mu   sync.Mutex
-	next int
-	all  []*Fault
-}
-
-func newFaults() *faults {
-	return &faults{next: 1}
-}
-
-// add checks a fault and puts it into force.
-func (f *faults) add(fault Fault) (Fault, error) {
-	if kinds[fault.Kind] == "" {
-		return Fault{}, fmt.Errorf("unknown kind of fault %q; known are:\n  %s", fault.Kind, strings.Join(Kinds(), "\n  "))
-	}
-	if _, err := path.Match(fault.Name, ""); err != nil {
-		return Fault{}, fmt.Errorf("bad name pattern %q: %w", fault.Name, err)
-	}
-	if _, known := oddStatuses[fault.message("Error")]; fault.Kind == OddStatus && !known {
-		return Fault{}, fmt.Errorf("bad status %q: it is one of Error, Ready, Frozen", fault.Message)
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	fault.ID, fault.Hits = f.next, 0
-	f.next++
-	f.all = append(f.all, &fault)
-	return fault, nil
-}
-
-func (f *faults) list() []Fault {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	shown := make([]Fault, 0, len(f.all))
-	for _, fault := range f.all {
-		shown = append(shown, *fault)
-	}
-	return shown
-}
-
-// clear ends the fault with an ID, or all of a kind, or all when what is "".
-func (f *faults) clear(what string) int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	before := len(f.all)
-	f.all = slices.DeleteFunc(f.all, func(fault *Fault) bool {
-		return what == "" || what == string(fault.Kind) || what == fmt.Sprint(fault.ID)
-	})
-	return before - len(f.all)
-}
-
-// take returns the first fault in force of a kind that fits name, and counts
-// it; nil when nothing goes wrong.
-func (f *faults) take(kind Kind, name string) *Fault {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, fault := range f.all {
-		if fault.fits(kind, name) {
-			fault.Hits++
-			taken := *fault
-			return &taken
-		}
+// checkFault refuses statuses that no instance has.
+func checkFault(fault Fault) error {
+	if _, known := oddStatuses[fault.Says("Error")]; fault.Kind == OddStatus && !known {
+		return fmt.Errorf("bad status %q: it is one of Error, Ready, Frozen", fault.Message)
 	}
 	return nil
 }
+
+// AddFault puts a fault into force and returns it with its ID.
+func (s *Server) AddFault(fault Fault) (Fault, error) { return s.faults.Add(fault) }
+
+// Faults returns the faults that were added and not cleared, oldest first.
+func (s *Server) Faults() []Fault { return s.faults.List() }
+
+// ClearFaults ends the fault with an ID, all of a kind, or all when what is
+// empty; it returns how many it ended.
+func (s *Server) ClearFaults(what string) int { return s.faults.Clear(what) }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github-runner/charm/cloudinit"
+	"github-runner/lab/guests"
 )
 
 // rootFiles are in every instance.
@@ -45,7 +46,7 @@ func (i *instance) written(wanted string) string {
 	case wanted == applicationFile:
 		wanted = environmentFile
 	}
-	return writtenFile(i.Config["cloud-init.user-data"], wanted)
+	return guests.WrittenFile(i.Config["cloud-init.user-data"], wanted)
 }
 
 func (s *Server) getFile(r *http.Request) (answer, error) {

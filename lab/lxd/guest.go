@@ -1,43 +1,27 @@
 package lxd
 
 import (
-	"compress/gzip"
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
+	"net"
 	"os"
+	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"time"
-
-	"go.yaml.in/yaml/v3"
 
 	"github-runner/charm/cloudinit"
 	"github-runner/charm/image"
-	"github-runner/lab/runnerapp"
+	"github-runner/lab/guests"
 )
 
-// Listener is the session of a runner application with GitHub; a
-// *runnerapp.Session is one.
-type Listener interface {
-	Online(ctx context.Context) error
-	NextJob(ctx context.Context) (runnerapp.Job, error)
-	Work(ctx context.Context, job runnerapp.Job) (string, error)
-	Log(ctx context.Context, jobID int64, text string) error
-	Finish(ctx context.Context, jobID int64, conclusion string) error
-	Close() error
-}
+// Listener is the session of a runner application with GitHub.
+type Listener = guests.Listener
 
-const (
-	// onlineRetry is the time between two attempts to come online.
-	onlineRetry = 500 * time.Millisecond
-	// killed is the exit status of an application that was killed.
-	killed = 137
-)
+// policySocket is where a unit's policy service answers beside the address on the
+// bridge.
+const policySocket = "policy.sock"
 
 // guest is what runs in an instance, from its power-on to its power-off.
 type guest struct {
@@ -60,11 +44,15 @@ type guest struct {
 	// application is the context of the runner application; kill ends it.
 	application context.Context
 	kill        context.CancelFunc
-	// atWork is set while the application has a job.
-	atWork atomic.Bool
-	// refused is why its job may not run. It belongs to the guest's own life.
-	refused *turnedAway
+	// runner is the guest's software, where it is a runner's.
+	runner *guests.Runner
 }
+
+// guest is the machine of its software.
+var (
+	_ guests.Machine = (*guest)(nil)
+	_ guests.Disk    = (*guest)(nil)
+)
 
 // boot returns the guest of an instance that was just switched on; s.mu is held.
 func (s *Server) boot(i *instance) *guest {
@@ -77,6 +65,7 @@ func (s *Server) boot(i *instance) *guest {
 			g.exchange = device["source"]
 		}
 	}
+	g.runner = &guests.Runner{Name: i.Name, UserData: g.userData, Machine: g, Listen: s.options.Listen, Faults: s.faults}
 	g.ctx, g.pull = context.WithCancel(s.life)
 	g.application, g.kill = context.WithCancel(g.ctx)
 	if i.virtual() {
@@ -94,8 +83,8 @@ func (g *guest) live() {
 	if g.instance.virtual() {
 		boot += timing.Firmware
 	}
-	if f := faults.take(SlowBoot, g.name); f != nil {
-		boot = f.duration(time.Minute)
+	if f := faults.Take(SlowBoot, g.name); f != nil {
+		boot = f.Lasts(time.Minute)
 	}
 	if pause(g.ctx, boot) != nil {
 		return
@@ -104,18 +93,24 @@ func (g *guest) live() {
 	if g.awaitAgent() != nil {
 		return
 	}
-	facts := writtenFile(g.userData, image.FactsPath)
-	jit := writtenFile(g.userData, cloudinit.JITPath)
+	facts := guests.WrittenFile(g.userData, image.FactsPath)
+	jit := guests.WrittenFile(g.userData, cloudinit.JITPath)
 	switch {
 	case facts != "":
-		g.makeImage(facts)
+		if g.hasExchange() {
+			builder := &guests.Builder{Name: g.name, Disk: g, Faults: g.server.faults, Work: timing.Work}
+			builder.Run(g.ctx, facts)
+		}
 	case jit != "":
-		g.end(g.serve(strings.TrimSpace(jit)))
+		code := g.runner.Serve(g.application, strings.TrimSpace(jit))
+		if g.ctx.Err() == nil {
+			g.runner.End(code)
+		}
 	default:
 		<-g.ctx.Done() // somebody's machine
 		return
 	}
-	if faults.take(PowerOffHangs, g.name) != nil {
+	if faults.Take(PowerOffHangs, g.name) != nil {
 		<-g.ctx.Done()
 		return
 	}
@@ -125,9 +120,8 @@ func (g *guest) live() {
 	g.server.shutDown(g.instance, g)
 }
 
-// serve is the start script of the in-guest service. It returns the exit status
-// of the application.
-func (g *guest) serve(jit string) int {
+// Begin implements guests.Machine.
+func (g *guest) Begin() error {
 	g.server.mu.Lock()
 	again := g.instance.started()
 	if !again {
@@ -136,134 +130,38 @@ func (g *guest) serve(jit string) int {
 	}
 	g.server.mu.Unlock()
 	mounted := g.hasExchange()
-	if again {
-		g.log("github-runner: this machine has served already")
-		return 1
+	switch {
+	case again:
+		return errors.New("github-runner: this machine has served already")
+	case !mounted:
+		return errors.New("github-runner: " + cloudinit.ExchangeDir + " was not mounted")
 	}
-	if !mounted {
-		return 1
-	}
-	if f := g.server.faults.take(AppExits, g.name); f != nil {
-		g.log(f.message("An error occurred: the runner application can't start"))
-		return 1
-	}
-	if g.server.faults.take(NeverOnline, g.name) != nil {
-		g.log("connecting to GitHub")
-		<-g.application.Done()
-		return killed
-	}
-	session, err := g.server.options.Listen(jit)
-	if err != nil {
-		g.log(err.Error())
-		return 1
-	}
-	code := g.listen(session)
-	if g.application.Err() == nil {
-		// A guest that lost its power says no goodbye.
-		_ = session.Close()
-	}
-	return code
-}
-
-// listen is the runner application.
-func (g *guest) listen(session Listener) int {
-	if err := g.online(session); err != nil {
-		g.log(err.Error())
-		return 1
-	}
-	g.log("Listening for Jobs")
-	job, err := session.NextJob(g.application)
-	if err != nil {
-		g.log(err.Error())
-		return 1
-	}
-	g.log("Running job: " + job.Name)
-	defer g.process("Runner.Worker")()
-	g.atWork.Store(true)
-	defer g.atWork.Store(false)
-	if g.preJob(job) != nil {
-		return killed
-	}
-	conclusion, err := g.work(session, job)
-	if err != nil {
-		return killed
-	}
-	g.log("Job " + job.Name + " completed with result: " + conclusion)
-	if err := session.Finish(g.application, job.ID, conclusion); err != nil {
-		g.log(err.Error())
-	}
-	return 0
-}
-
-// work does the job, unless it may not run.
-func (g *guest) work(session Listener, job runnerapp.Job) (conclusion string, err error) {
-	if g.refused == nil {
-		return session.Work(g.application, job)
-	}
-	if err := session.Log(g.application, job.ID, g.refused.said+"\nThis runner ends now.\n"); err != nil {
-		g.log(err.Error())
-	}
-	return runnerapp.Failure, g.application.Err()
-}
-
-// online connects, however long GitHub does not answer.
-func (g *guest) online(session Listener) error {
-	for {
-		err := session.Online(g.application)
-		if err == nil || errors.Is(err, runnerapp.ErrGone) || errors.Is(err, runnerapp.ErrConflict) {
-			return err
-		}
-		if stopped := pause(g.application, onlineRetry); stopped != nil {
-			return err
-		}
-	}
-}
-
-// preJob is the script that runs before a job's first step.
-func (g *guest) preJob(job runnerapp.Job) error {
-	metrics, err := json.Marshal(map[string]any{
-		"workflow": job.Workflow, "repository": job.Repository, "event": job.Event,
-		"timestamp": now(), "workflow_run_id": fmt.Sprint(job.RunID),
-	})
-	if err != nil {
-		return err
-	}
-	g.leave(cloudinit.PreJobMetricsFile, string(metrics)+"\n")
-	if f := g.server.faults.take(LongPreJob, g.name); f != nil {
-		if err := pause(g.application, f.duration(time.Hour)); err != nil {
-			return err
-		}
-	}
-	var refused turnedAway
-	if errors.As(g.check(job), &refused) {
-		g.refused = &refused
-	}
-	if err := g.application.Err(); err != nil {
-		return err
-	}
-	g.leave(cloudinit.PreJobDoneFile, "")
 	return nil
 }
 
-// end is the stop script of the in-guest service. A guest without power does
-// not get to it.
-func (g *guest) end(code int) {
-	if g.ctx.Err() != nil {
-		return
+// DialPolicy implements guests.Machine: the service of the guest's unit answers in the
+// unit's folder, which has the exchange folder in it. An emulation does not have the
+// bridge whose address the URL has.
+func (g *guest) DialPolicy(ctx context.Context, _ string) (net.Conn, error) {
+	if g.exchange == "" {
+		return nil, guests.ErrAlone
 	}
-	status := "abnormal"
-	if code == 0 && g.left(cloudinit.PreJobDoneFile) {
-		status = "normal"
-	}
-	if g.refused != nil {
-		status, code = g.refused.status, g.refused.code
-	}
-	g.leave(cloudinit.PostJobMetricsFile, fmt.Sprintf(`{"timestamp": %.3f, "status": %q, "status_info": {"code": %d}}`+"\n", now(), status, code))
-	g.leave(cloudinit.RunCompletedFile, "")
+	return dialIn(ctx, filepath.Dir(filepath.Dir(g.exchange)), policySocket)
 }
 
-// log prints a line, as service and application do, where the host can read it.
-func (g *guest) log(line string) {
+// dialIn connects to a socket in a folder, whose path may be too long for a socket's
+// address.
+func dialIn(ctx context.Context, folder, name string) (net.Conn, error) {
+	dir, err := os.Open(folder)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return new(net.Dialer).DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name))
+}
+
+// Log prints a line, as service and application do, where the host can read it.
+func (g *guest) Log(line string) {
 	if g.exchange == "" {
 		return
 	}
@@ -272,8 +170,8 @@ func (g *guest) log(line string) {
 	}
 }
 
-// leave writes a file into the exchange folder, all at once.
-func (g *guest) leave(name, content string) {
+// Leave writes a file into the exchange folder, all at once.
+func (g *guest) Leave(name, content string) {
 	if g.exchange == "" {
 		return
 	}
@@ -282,7 +180,8 @@ func (g *guest) leave(name, content string) {
 	}
 }
 
-func (g *guest) left(name string) bool {
+// Left reports whether a file is in the exchange folder.
+func (g *guest) Left(name string) bool {
 	root, err := os.OpenRoot(g.exchange)
 	if err != nil {
 		return false
@@ -290,6 +189,21 @@ func (g *guest) left(name string) bool {
 	defer root.Close()
 	_, err = root.Lstat(name)
 	return err == nil
+}
+
+// Write implements guests.Disk.
+func (g *guest) Write(path, content string) {
+	g.server.mu.Lock()
+	defer g.server.mu.Unlock()
+	g.instance.Files[path] = content
+	g.server.changed(g.instance)
+}
+
+// Read implements guests.Disk.
+func (g *guest) Read(path string) string {
+	g.server.mu.Lock()
+	defer g.server.mu.Unlock()
+	return g.instance.Files[path]
 }
 
 // writeInto replaces a file in a folder, whatever lies under its name.
@@ -320,55 +234,4 @@ func appendTo(folder, name, content string) error {
 	}
 	_, err = file.WriteString(content)
 	return errors.Join(err, file.Close())
-}
-
-// now is the time as the scripts write it: seconds with a fraction.
-func now() float64 {
-	return float64(time.Now().UnixMilli()) / 1000
-}
-
-// writtenFile is what a #cloud-config document writes to a path; "" when it is
-// no such document or has no such file.
-func writtenFile(userData, path string) string {
-	if !strings.HasPrefix(userData, "#cloud-config") {
-		return ""
-	}
-	var document struct {
-		WriteFiles []struct {
-			Path     string `yaml:"path"`
-			Content  string `yaml:"content"`
-			Encoding string `yaml:"encoding"`
-		} `yaml:"write_files"`
-	}
-	if err := yaml.Unmarshal([]byte(userData), &document); err != nil {
-		return ""
-	}
-	for _, file := range document.WriteFiles {
-		if file.Path != path {
-			continue
-		}
-		return decoded(file.Content, file.Encoding)
-	}
-	return ""
-}
-
-// decoded is a file's content in one of cloud-init's encodings; "" where it is
-// none.
-func decoded(content, encoding string) string {
-	var reader io.Reader = strings.NewReader(content)
-	switch encoding {
-	case "gz+b64", "gz+base64", "gzip+b64", "gzip+base64":
-		unzipped, err := gzip.NewReader(base64.NewDecoder(base64.StdEncoding, reader))
-		if err != nil {
-			return ""
-		}
-		reader = unzipped
-	case "b64", "base64":
-		reader = base64.NewDecoder(base64.StdEncoding, reader)
-	}
-	text, err := io.ReadAll(reader)
-	if err != nil {
-		return ""
-	}
-	return string(text)
 }

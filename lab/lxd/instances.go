@@ -249,16 +249,16 @@ func (s *Server) checkNew(i *instance) error {
 
 // unpack fills the root disk, where faults let it.
 func (s *Server) unpack(ctx context.Context, i *instance) error {
-	if s.faults.take(CreateHangs, i.Name) != nil {
+	if s.faults.Take(CreateHangs, i.Name) != nil {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	if f := s.faults.take(CreateHalf, i.Name); f != nil {
+	if f := s.faults.Take(CreateHalf, i.Name); f != nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		i.busy = ""
 		s.changed(i)
-		return says("Failed creating instance from image: %s", f.message("Failed to unpack the image: I/O error"))
+		return says("Failed creating instance from image: %s", f.Says("Failed to unpack the image: I/O error"))
 	}
 	if err := pause(ctx, s.options.Timing.Create); err != nil {
 		// The daemon ends; the record stays.
@@ -268,11 +268,11 @@ func (s *Server) unpack(ctx context.Context, i *instance) error {
 		return err
 	}
 	message := ""
-	if f := s.faults.take(CreateFails, i.Name); f != nil {
-		message = f.message("Failed to run: unsquashfs: exit status 1")
-	} else if s.faults.take(PoolFull, i.Name) != nil {
+	if f := s.faults.Take(CreateFails, i.Name); f != nil {
+		message = f.Says("Failed to run: unsquashfs: exit status 1")
+	} else if s.faults.Take(PoolFull, i.Name) != nil {
 		message = "Unable to unpack image, run out of disk space"
-	} else if s.faults.take(DiskQuota, i.Name) != nil {
+	} else if s.faults.Take(DiskQuota, i.Name) != nil {
 		message = "Failed to run: btrfs qgroup limit -e none 0/259 " + i.Name + ": exit status 1 (ERROR: unable to limit requested quota group: Disk quota exceeded)"
 	} else if s.lostPool(i) != "" {
 		message = "Storage pool is unavailable on this server"
@@ -379,12 +379,12 @@ func (s *Server) remove(ctx context.Context, i *instance) error {
 		return says("Failed deleting instance %q in project \"default\": %w", i.Name, err)
 	}
 	defer s.release(i)
-	if s.faults.take(DeleteHangs, i.Name) != nil {
+	if s.faults.Take(DeleteHangs, i.Name) != nil {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	if f := s.faults.take(DeleteFails, i.Name); f != nil {
-		return says("Error deleting storage volume: %s", f.message("device or resource busy"))
+	if f := s.faults.Take(DeleteFails, i.Name); f != nil {
+		return says("Error deleting storage volume: %s", f.Says("device or resource busy"))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

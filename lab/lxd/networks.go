@@ -3,7 +3,6 @@ package lxd
 import (
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -26,21 +25,14 @@ func (s *Server) showNetwork(n *api.Network) api.Network {
 	return shown
 }
 
-// hostNetworks are the machine's own interfaces: LXD lists them as unmanaged.
+// hostNetworks are the emulated machine's own interfaces: LXD lists them as unmanaged.
+// Those of the machine that it runs on are not its: real LXDs of other labs have bridges
+// there, which come and go.
 func hostNetworks() map[string]api.Network {
-	found := make(map[string]api.Network)
-	interfaces, err := net.Interfaces()
-	if err != nil {
-		return found
+	return map[string]api.Network{
+		"lo":   {Name: "lo", Type: "loopback", Config: map[string]string{}},
+		"eth0": {Name: "eth0", Type: "physical", Config: map[string]string{}},
 	}
-	for _, i := range interfaces {
-		kind := "physical"
-		if i.Flags&net.FlagLoopback != 0 {
-			kind = "loopback"
-		}
-		found[i.Name] = api.Network{Name: i.Name, Type: kind, Config: map[string]string{}}
-	}
-	return found
 }
 
 func (s *Server) getNetworks(r *http.Request) (answer, error) {
@@ -172,7 +164,7 @@ func (s *Server) fillAddresses(config map[string]string) error {
 }
 
 func (s *Server) freeSubnet() (string, bool) {
-	if s.faults.take(NoSubnet, "") != nil {
+	if s.faults.Take(NoSubnet, "") != nil {
 		return "", false
 	}
 	for third := range 256 {

@@ -276,7 +276,7 @@ func (s *Server) getPoolResources(r *http.Request) (answer, error) {
 		resources.Space.Total = uint64(size)
 	}
 	resources.Space.Used = resources.Space.Total / 20
-	if s.faults.take(PoolFull, p.Name) != nil {
+	if s.faults.Take(PoolFull, p.Name) != nil {
 		resources.Space.Used = resources.Space.Total
 	}
 	return answer{metadata: resources}, nil

@@ -60,15 +60,15 @@ func (s *Server) start(ctx context.Context, i *instance) error {
 		return err
 	}
 	defer s.release(i)
-	if s.faults.take(StartHangs, i.Name) != nil {
+	if s.faults.Take(StartHangs, i.Name) != nil {
 		<-ctx.Done()
 		return ctx.Err()
 	}
 	if err := pause(ctx, s.options.Timing.Start); err != nil {
 		return err
 	}
-	if f := s.faults.take(StartFails, i.Name); f != nil {
-		return says("%s", f.message("Failed to run: lxd forkstart "+i.Name+": exit status 1"))
+	if f := s.faults.Take(StartFails, i.Name); f != nil {
+		return says("%s", f.Says("Failed to run: lxd forkstart "+i.Name+": exit status 1"))
 	}
 	if pool := s.lostPool(i); pool != "" {
 		return says("Storage pool %q unavailable on this server", pool)
@@ -123,7 +123,7 @@ func (s *Server) stop(ctx context.Context, i *instance, force bool) error {
 		return err
 	}
 	defer s.release(i)
-	if s.faults.take(StopHangs, i.Name) != nil {
+	if s.faults.Take(StopHangs, i.Name) != nil {
 		<-ctx.Done()
 		return ctx.Err()
 	}

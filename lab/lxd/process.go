@@ -7,9 +7,9 @@ import (
 	"strconv"
 )
 
-// process shows a process of the guest among the host's, as far as anyone looks
+// Process shows a process of the guest among the host's, as far as anyone looks
 // at it, and returns how to end it.
-func (g *guest) process(name string) (end func()) {
+func (g *guest) Process(name string) (end func()) {
 	options := g.server.options
 	if options.Processes == "" || g.instance.Type != "container" {
 		return func() {}

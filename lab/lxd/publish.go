@@ -106,15 +106,15 @@ func (s *Server) publish(ctx context.Context, post api.ImagesPost, i *instance) 
 	if err != nil {
 		return nil, err
 	}
-	if s.faults.take(PublishHangs, i.Name) != nil {
+	if s.faults.Take(PublishHangs, i.Name) != nil {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
 	if err := pause(ctx, s.options.Timing.Publish); err != nil {
 		return nil, err
 	}
-	if f := s.faults.take(PublishFails, i.Name); f != nil {
-		return nil, says("%s", f.message(s.noRoom(post, i)))
+	if f := s.faults.Take(PublishFails, i.Name); f != nil {
+		return nil, says("%s", f.Says(s.noRoom(post, i)))
 	}
 	metadata := map[string]any{"fingerprint": image.Fingerprint, "size": strconv.FormatInt(image.Size, 10)}
 	return metadata, s.addImage(image, post.Aliases)

@@ -152,7 +152,7 @@ func TestFaultsOfMachinesForImages(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			d := startDaemon(t)
-			_, err := d.faults.add(test.fault)
+			_, err := d.faults.Add(test.fault)
 			must(t, err)
 			d.makeMachine("m1", container, api.InstanceSource{Alias: "noble"}, test.facts)
 			if diff := cmp.Diff(image.Result{Error: test.want}, d.ended("m1")); diff != "" {
@@ -167,7 +167,7 @@ func TestFaultsOfMachinesForImages(t *testing.T) {
 
 func TestBuildThatHangs(t *testing.T) {
 	d := startDaemon(t)
-	_, err := d.faults.add(Fault{Kind: BuildHangs})
+	_, err := d.faults.Add(Fault{Kind: BuildHangs})
 	must(t, err)
 	d.makeMachine("m1", container, api.InstanceSource{Alias: "noble"}, image.Facts{RunnerVersion: "2.330.0"})
 	d.waitFile("m1", image.ProgressFile)
@@ -195,7 +195,7 @@ func TestPublishFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := startDaemon(t)
 			must(t, d.create("m1", ""))
-			_, err := d.faults.add(test.fault)
+			_, err := d.faults.Add(test.fault)
 			must(t, err)
 			operation, err := d.client.CreateImage(api.ImagesPost{
 				CompressionAlgorithm: test.compression, Source: &api.ImagesPostSource{Type: "instance", Name: "m1"},

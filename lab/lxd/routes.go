@@ -105,17 +105,17 @@ var methods = []string{http.MethodGet, http.MethodPut, http.MethodPost, http.Met
 // Handler is the API as an http.Handler.
 func (s *Server) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if f := s.faults.take(SlowAnswers, r.URL.Path); f != nil {
-			if err := pause(r.Context(), f.duration(time.Second)); err != nil {
+		if f := s.faults.Take(SlowAnswers, r.URL.Path); f != nil {
+			if err := pause(r.Context(), f.Lasts(time.Second)); err != nil {
 				return
 			}
 		}
-		if r.Method != http.MethodGet && s.faults.take(LostAnswer, r.URL.Path) != nil {
+		if r.Method != http.MethodGet && s.faults.Take(LostAnswer, r.URL.Path) != nil {
 			w = lost{header: make(http.Header)}
 			defer panic(http.ErrAbortHandler) // cuts the connection, says the server
 		}
-		if f := s.faults.take(CallFails, r.Method+" "+r.URL.Path); f != nil {
-			s.respond(w, answer{}, refuse(f.status(), "%s", f.message("Internal server error")))
+		if f := s.faults.Take(CallFails, r.Method+" "+r.URL.Path); f != nil {
+			s.respond(w, answer{}, refuse(f.Code(http.StatusInternalServerError), "%s", f.Says("Internal server error")))
 			return
 		}
 		if _, pattern := s.mux.Handler(r); pattern == "" {

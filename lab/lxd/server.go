@@ -14,6 +14,8 @@ import (
 
 	"github.com/canonical/lxd/shared/api"
 	"github.com/sirupsen/logrus"
+
+	"github-runner/lab/faults"
 )
 
 // Options say what an emulation is like.
@@ -80,7 +82,7 @@ type Server struct {
 	options    Options
 	events     *hub
 	operations *operations
-	faults     *faults
+	faults     *faults.Set
 	mux        *http.ServeMux
 	// life ends all guests.
 	life context.Context
@@ -121,7 +123,7 @@ func New(options Options) (*Server, error) {
 	}
 	s := &Server{
 		options:   options,
-		faults:    newFaults(),
+		faults:    faults.New(kinds, checkFault),
 		restarts:  make(chan restart),
 		instances: make(map[string]*instance),
 		networks:  make(map[string]*api.Network),
@@ -138,7 +140,7 @@ func New(options Options) (*Server, error) {
 		s.options.Listen = func(string) (Listener, error) { return nil, errNoGitHub }
 	}
 	s.life, s.end = context.WithCancel(context.Background())
-	s.events = newHub(func() bool { return s.faults.take(EventsLost, "") != nil })
+	s.events = newHub(func() bool { return s.faults.Take(EventsLost, "") != nil })
 	s.operations = newOperations(s.events)
 	s.mux = s.routes()
 	if err := s.load(); err != nil {
@@ -161,7 +163,7 @@ func (s *Server) Serve(ctx context.Context, ready func()) error {
 	if err != nil {
 		return err
 	}
-	controlServer := &http.Server{Handler: s.control(), ReadHeaderTimeout: time.Minute}
+	controlServer := &http.Server{Handler: faults.Orders(s.faults, s.Restart, nil), ReadHeaderTimeout: time.Minute}
 	go func() { _ = controlServer.Serve(control) }() // ends when it is closed
 	defer controlServer.Close()
 	for {

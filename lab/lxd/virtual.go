@@ -26,7 +26,7 @@ var errNoAgent = refuse(http.StatusInternalServerError, "LXD VM agent isn't curr
 // noVirtualMachines is why LXD knows containers only: its own words where the
 // kernel lacks what is needed.
 func (s *Server) noVirtualMachines() error {
-	if s.faults.take(NoKVM, "") == nil {
+	if s.faults.Take(NoKVM, "") == nil {
 		return nil
 	}
 	return says("Instance type %q is not supported on this server: vhost_vsock kernel module not loaded", virtualMachine)
@@ -61,8 +61,8 @@ func (s *Server) status(i *instance) api.StatusCode {
 	if !i.running {
 		return api.Stopped
 	}
-	if f := s.faults.take(OddStatus, i.Name); f != nil {
-		return oddStatuses[f.message("Error")]
+	if f := s.faults.Take(OddStatus, i.Name); f != nil {
+		return oddStatuses[f.Says("Error")]
 	}
 	return api.Running
 }
@@ -78,11 +78,11 @@ var oddStatuses = map[string]api.StatusCode{
 // Ubuntu's images; LXD shows the machine as stopped meanwhile.
 func (g *guest) startAgent() {
 	faults, wait := g.server.faults, g.server.options.Timing.Agent
-	if faults.take(NoAgent, g.name) != nil {
+	if faults.Take(NoAgent, g.name) != nil {
 		return
 	}
-	if f := faults.take(LateAgent, g.name); f != nil {
-		wait = f.duration(time.Minute)
+	if f := faults.Take(LateAgent, g.name); f != nil {
+		wait = f.Lasts(time.Minute)
 	}
 	if pause(g.ctx, wait) != nil {
 		return
@@ -133,12 +133,12 @@ func (g *guest) awaitAgent() error {
 // hasExchange reports whether the exchange folder is mounted. Without it nothing
 // that the guest says is heard.
 func (g *guest) hasExchange() bool {
-	f := g.server.faults.take(MountFails, g.name)
+	f := g.server.faults.Take(MountFails, g.name)
 	if f == nil || !g.instance.virtual() {
 		return true
 	}
 	g.exchange = ""
-	_ = pause(g.ctx, f.duration(mountPatience)) // what follows looks at ctx
+	_ = pause(g.ctx, f.Lasts(mountPatience)) // what follows looks at ctx
 	return false
 }
 

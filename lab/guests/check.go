@@ -1,6 +1,7 @@
-package lxd
+package guests
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -9,10 +10,9 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github-runner/charm/cloudinit"
@@ -20,16 +20,16 @@ import (
 )
 
 const (
-	// policySocket is where a unit's policy service answers beside the address on
-	// the bridge, which an emulation does not have.
-	policySocket = "policy.sock"
-	// connectPause is the time between two attempts to connect to it.
+	// connectPause is the time between two attempts to connect to the policy service.
 	connectPause = time.Second
 	// answerTime is how long it has to answer.
 	answerTime = time.Minute
 	// alwaysFails is the workflow that tests what a refusal does.
 	alwaysFails = "Workflow Dispatch Failure Tests 2a34f8b1-41e4-4bcb-9bbf-7a74e6c482f7"
 )
+
+// ErrAlone is what a machine says that belongs to no unit.
+var ErrAlone = errors.New("the guest belongs to no unit")
 
 // turnedAway is why a job may not run: what its log says, and the status and code that
 // the runner leaves.
@@ -73,9 +73,9 @@ type by struct {
 }
 
 // check is the program that a guest's pre-job script asks whether the job may run.
-func (g *guest) check(job runnerapp.Job) error {
+func (r *Runner) check(ctx context.Context, job runnerapp.Job) error {
 	var checks cloudinit.Checks
-	text := writtenFile(g.userData, cloudinit.ChecksPath)
+	text := WrittenFile(r.UserData, cloudinit.ChecksPath)
 	if text == "" {
 		return nil
 	}
@@ -92,7 +92,7 @@ func (g *guest) check(job runnerapp.Job) error {
 	if checks.PolicyURL == "" {
 		return nil
 	}
-	return g.askPolicy(checks, job, of)
+	return r.askPolicy(ctx, checks, job, of)
 }
 
 func (e event) isByMember(name string) bool {
@@ -108,47 +108,79 @@ func (e event) isByMember(name string) bool {
 	return slices.Contains(allowed, association) || e.Repository.Private && association == "CONTRIBUTOR"
 }
 
-// askPolicy asks the service of the guest's unit, whose folder has the exchange
-// folder in it: it connects for as long as the checks say, and asks once.
-func (g *guest) askPolicy(checks cloudinit.Checks, job runnerapp.Job, of event) error {
-	unknown := func(err error) error {
-		return turnedAway{"Whether this job may run can't be found out: " + err.Error(), policyFailed, 0}
-	}
+// askPolicy asks the policy service, and once more where that hangs up without an answer,
+// as one does that restarts: for as long as the checks say.
+func (r *Runner) askPolicy(ctx context.Context, checks cloudinit.Checks, job runnerapp.Job, of event) error {
 	path, body := question(job, of)
 	content, err := json.Marshal(body)
 	if err != nil {
 		return unknown(err)
 	}
-	request, err := http.NewRequestWithContext(g.application, http.MethodPost, strings.TrimRight(checks.PolicyURL, "/")+path, strings.NewReader(string(content)))
-	if err != nil {
-		return unknown(err)
+	patience := time.Duration(checks.Patience) * time.Second
+	patient, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for broken := false; ; broken = true {
+		conn, err := r.connectPolicy(patient, checks.PolicyURL)
+		if err != nil {
+			return unknown(fmt.Errorf("no connection to the policy service within %v: %w", patience, err))
+		}
+		status, reason, err := r.askOver(ctx, conn, strings.TrimRight(checks.PolicyURL, "/")+path, content)
+		if err == nil {
+			return verdict(status, reason, broken)
+		}
+		if !hungUp(err) || pause(patient, connectPause) != nil {
+			return unknown(err)
+		}
 	}
-	request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(writtenFile(g.userData, cloudinit.PolicyTokenPath)))
-	conn, err := g.connectPolicy(time.Duration(checks.Patience) * time.Second)
+}
+
+func unknown(err error) error {
+	return turnedAway{"Whether this job may run can't be found out: " + err.Error(), policyFailed, 0}
+}
+
+// askOver asks once, by a connection that it closes.
+func (r *Runner) askOver(ctx context.Context, conn net.Conn, url string, question []byte) (status int, reason string, err error) {
+	defer conn.Close()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(question))
 	if err != nil {
-		return unknown(err)
+		return 0, "", err
 	}
+	// Without it the client would ask again by itself.
+	request.GetBody = nil
+	request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(WrittenFile(r.UserData, cloudinit.PolicyTokenPath)))
 	client := http.Client{Timeout: answerTime, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext:       func(context.Context, string, string) (net.Conn, error) { return conn, nil },
 	}}
 	response, err := client.Do(request)
 	if err != nil {
-		return unknown(err)
+		return 0, "", err
 	}
 	defer response.Body.Close()
 	said, err := io.ReadAll(io.LimitReader(response.Body, 8<<10))
 	if err != nil {
-		return unknown(err)
+		return 0, "", err
 	}
-	reason := strings.Join(strings.Fields(string(said)), " ")
+	return response.StatusCode, strings.Join(strings.Fields(string(said)), " "), nil
+}
+
+// hungUp reports whether the service ended the connection without an answer.
+func hungUp(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// verdict is what an answer says of the job, nil where it may run. The token is good for
+// one question: after a broken one, nobody knows.
+func verdict(status int, reason string, broken bool) error {
 	switch {
-	case response.StatusCode == http.StatusNoContent:
+	case status == http.StatusNoContent:
 		return nil
-	case response.StatusCode >= 500:
-		return turnedAway{"Whether this job may run can't be found out: " + reason, policyFailed, response.StatusCode}
+	case broken && status == http.StatusUnauthorized:
+		return turnedAway{"Whether this job may run can't be found out: the connection broke before the answer came, and a token is good for one question", policyFailed, http.StatusServiceUnavailable}
+	case status >= http.StatusInternalServerError:
+		return turnedAway{"Whether this job may run can't be found out: " + reason, policyFailed, status}
 	}
-	return turnedAway{"This job may not run here: " + reason, policyFailed, response.StatusCode}
+	return turnedAway{"This job may not run here: " + reason, policyFailed, status}
 }
 
 // question is what is asked about a job, and where.
@@ -167,31 +199,15 @@ func question(job runnerapp.Job, of event) (path string, body map[string]string)
 	return "/default/check-run", body
 }
 
-// dialIn connects to a socket in a folder, whose path may be too long for a socket's
-// address.
-func dialIn(ctx context.Context, folder, name string) (net.Conn, error) {
-	dir, err := os.Open(folder)
-	if err != nil {
-		return nil, err
-	}
-	defer dir.Close()
-	return new(net.Dialer).DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name))
-}
-
-func (g *guest) connectPolicy(patience time.Duration) (net.Conn, error) {
-	if g.exchange == "" {
-		return nil, errors.New("the guest belongs to no unit")
-	}
-	ctx, cancel := context.WithTimeout(g.application, patience)
-	defer cancel()
-	unit := filepath.Dir(filepath.Dir(g.exchange))
+// connectPolicy tries until ctx ends.
+func (r *Runner) connectPolicy(ctx context.Context, url string) (net.Conn, error) {
 	for {
-		conn, err := dialIn(ctx, unit, policySocket)
-		if err == nil {
-			return conn, nil
+		conn, err := r.Machine.DialPolicy(ctx, url)
+		if err == nil || errors.Is(err, ErrAlone) {
+			return conn, err
 		}
 		if pause(ctx, connectPause) != nil {
-			return nil, fmt.Errorf("no connection to the policy service within %v: %w", patience, err)
+			return nil, err
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package lxd
+package faults
 
 import (
 	"bytes"
@@ -34,14 +34,14 @@ func Dial(socket string) *Control {
 
 // AddFault puts a fault into force and returns it with its ID.
 func (c *Control) AddFault(ctx context.Context, fault Fault) (Fault, error) {
-	err := c.order(ctx, http.MethodPost, "/faults", fault, &fault)
+	err := c.Order(ctx, http.MethodPost, "/faults", fault, &fault)
 	return fault, err
 }
 
 // Faults returns the faults that were added and not cleared, oldest first.
 func (c *Control) Faults(ctx context.Context) ([]Fault, error) {
 	var faults []Fault
-	err := c.order(ctx, http.MethodGet, "/faults", nil, &faults)
+	err := c.Order(ctx, http.MethodGet, "/faults", nil, &faults)
 	return faults, err
 }
 
@@ -49,19 +49,21 @@ func (c *Control) Faults(ctx context.Context) ([]Fault, error) {
 // empty; it returns how many it ended.
 func (c *Control) ClearFaults(ctx context.Context, what string) (int, error) {
 	var ended int
-	err := c.order(ctx, http.MethodDelete, "/faults?what="+url.QueryEscape(what), nil, &ended)
+	err := c.Order(ctx, http.MethodDelete, "/faults?what="+url.QueryEscape(what), nil, &ended)
 	return ended, err
 }
 
-// Restart restarts the daemon, which is away for the time down, and returns
+// Restart restarts the cloud's API, which is away for the time down, and returns
 // when it is back. Its guests live on.
 func (c *Control) Restart(ctx context.Context, down time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, down+orderTimeout)
 	defer cancel()
-	return c.order(ctx, http.MethodPost, "/restart", RestartOrder{Down: down}, nil)
+	return c.Order(ctx, http.MethodPost, "/restart", restartOrder{Down: down}, nil)
 }
 
-func (c *Control) order(ctx context.Context, method, path string, body, reply any) error {
+// Order gives an order, bounded in time, and reads the reply into reply unless it is
+// nil.
+func (c *Control) Order(ctx context.Context, method, path string, body, reply any) error {
 	if _, bounded := ctx.Deadline(); !bounded {
 		limited, cancel := context.WithTimeout(ctx, orderTimeout)
 		defer cancel()
@@ -80,7 +82,7 @@ func (c *Control) order(ctx context.Context, method, path string, body, reply an
 		return fmt.Errorf("cannot reach the emulated cloud: %w", err)
 	}
 	defer response.Body.Close()
-	content, err := io.ReadAll(io.LimitReader(response.Body, maxBody))
+	content, err := io.ReadAll(io.LimitReader(response.Body, maxOrder))
 	if err != nil {
 		return fmt.Errorf("cannot read the emulated cloud's answer: %w", err)
 	}
