@@ -21,8 +21,8 @@ func Down(ctx context.Context, dir string, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if l.Cloud == CloudLXD && os.Geteuid() != 0 {
-		return fmt.Errorf("cannot end the lab in %s: it runs a real LXD, so that takes root", l.Dir)
+	if !l.Emulated() && os.Geteuid() != 0 {
+		return fmt.Errorf("cannot end the lab in %s: it runs a real cloud, so that takes root", l.Dir)
 	}
 	ctx, cancel := context.WithTimeout(ctx, downTimeout)
 	defer cancel()
@@ -65,8 +65,14 @@ func (l *Lab) down(ctx context.Context) (removed []string, err error) {
 	if l.Cloud == CloudLXD {
 		note(l.stopLXD(ctx))
 	}
+	if l.ProjectID != "" && l.Share != "" {
+		note(l.leaveOpenStack(ctx))
+	}
 	note(l.stopAll(ctx, func(Process) bool { return true }))
 
+	if l.Cloud == CloudOpenStack {
+		note(nil, awaitNone(ctx, l.isStray))
+	}
 	// What follows finds something only when LXD could not do it itself.
 	note(endProcesses(ctx, l.isStray, "stray process"))
 	if os.Geteuid() == 0 {

@@ -1,6 +1,6 @@
 // Package lab brings up and takes down the surroundings of the charm on one
 // machine: GitHub's stand-in, a Juju model's stand-in and a cloud, which is an
-// LXD daemon of the lab's own or an emulation of one.
+// LXD daemon of the lab's own or an emulation of one, or of an OpenStack.
 //
 // All of a lab lies in one directory. Several labs run beside each other.
 package lab
@@ -12,6 +12,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github-runner/lab/allinone"
 )
 
 // Kinds of cloud that a lab can have.
@@ -20,6 +22,10 @@ const (
 	CloudLXD = "lxd"
 	// CloudEmulated is an emulation of LXD's API: no root, no containers.
 	CloudEmulated = "emulated"
+	// CloudOpenStackEmulated is an emulation of OpenStack's APIs.
+	CloudOpenStackEmulated = "openstack-emulated"
+	// CloudOpenStack is a real OpenStack that the lab starts for itself.
+	CloudOpenStack = "openstack"
 	// CloudAuto takes LXD where it can run and else the emulation.
 	CloudAuto = "auto"
 )
@@ -33,11 +39,12 @@ type Lab struct {
 	// Dir is the lab's directory, absolute.
 	Dir string `json:"-"`
 
-	// Cloud is CloudLXD or CloudEmulated.
+	// Cloud is CloudLXD, CloudEmulated, CloudOpenStack or CloudOpenStackEmulated.
 	Cloud string `json:"cloud"`
 	// GitHubURL is the base URL of the GitHub stand-in.
 	GitHubURL string `json:"github_url"`
-	// LXDDir is what $LXD_DIR has to be: it holds unix.socket.
+	// LXDDir is what $LXD_DIR has to be: it holds unix.socket. It is missing where
+	// the cloud is an OpenStack.
 	LXDDir string `json:"lxd_dir"`
 	// Root is what $GITHUB_RUNNER_ROOT has to be.
 	Root string `json:"root"`
@@ -45,6 +52,15 @@ type Lab struct {
 	Program string `json:"program"`
 	// Processes run in the background until Down ends them.
 	Processes []Process `json:"processes"`
+
+	// Guests are what the servers of a real OpenStack are.
+	Guests allinone.Guests `json:"guests,omitempty"`
+	// OpenStack is what there is to use in the cloud; nil with LXD.
+	OpenStack *OpenStack `json:"openstack,omitempty"`
+	// Share is the directory of the lab whose real OpenStack it uses; "": its own.
+	Share string `json:"share,omitempty"`
+	// ProjectID is the ID of its project there.
+	ProjectID string `json:"project_id,omitempty"`
 
 	// Network is what up made on the machine's network; nil when nothing.
 	Network *network `json:"network,omitempty"`
@@ -81,6 +97,15 @@ func (l *Lab) CloudSocket() string { return filepath.Join(l.Dir, "cloud.sock") }
 
 // LXDSocket is where LXD's API answers, real or emulated.
 func (l *Lab) LXDSocket() string { return filepath.Join(l.LXDDir, "unix.socket") }
+
+// HookVariables are what hooks get beside the variables that Juju gives them.
+func (l *Lab) HookVariables() []string {
+	variables := []string{"GITHUB_RUNNER_ROOT=" + l.Root}
+	if l.OnLXD() {
+		variables = append(variables, "LXD_DIR="+l.LXDDir)
+	}
+	return variables
+}
 
 // LogDir holds one log per background process.
 func (l *Lab) LogDir() string { return filepath.Join(l.Dir, "logs") }

@@ -153,6 +153,10 @@ func TestChooseCloud(t *testing.T) {
 	if got, err := ChooseCloud(options); got != CloudEmulated || err != nil {
 		t.Errorf("emulated: got %q, error %v", got, err)
 	}
+	options.Cloud = CloudOpenStackEmulated
+	if got, err := ChooseCloud(options); got != CloudOpenStackEmulated || err != nil {
+		t.Errorf("openstack-emulated: got %q, error %v", got, err)
+	}
 	options.Cloud = "gcp"
 	if got, err := ChooseCloud(options); err == nil || !strings.Contains(err.Error(), `"gcp"`) {
 		t.Errorf("unknown cloud: got %q, error %v", got, err)
@@ -276,7 +280,7 @@ func TestFilesLeftBehind(t *testing.T) {
 }
 
 func TestInventoryString(t *testing.T) {
-	if got := (Inventory{}).String(); !strings.HasPrefix(got, "nothing is left: 0 instances, 0 registrations, ") {
+	if got := (Inventory{"registrations": nil, "instances": {}}).String(); got != "nothing is left: 0 instances, 0 registrations." {
 		t.Errorf("empty: %q", got)
 	}
 	if got := (Inventory{"mounts": {"/x"}}).String(); !strings.HasPrefix(got, "left behind: ") || !strings.Contains(got, "1 mounts") {

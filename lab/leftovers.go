@@ -21,10 +21,12 @@ import (
 // and after, tell what it did leave.
 type Inventory map[string][]string
 
-// Kinds are the kinds of an Inventory in the order in which they are shown.
+// Kinds are the kinds of an Inventory of any cloud, in the order in which they are
+// shown.
 func Kinds() []string {
 	return []string{
-		"instances", "registrations", "networks", "network ACLs", "profiles", "storage pools", "images",
+		"instances", "servers", "registrations", "networks", "network ACLs", "profiles", "storage pools",
+		"ports", "security groups", "images", "floating IPs", "keypairs",
 		"bridges", "firewall tables", "mounts", "loop devices", "processes", "files",
 	}
 }
@@ -83,14 +85,16 @@ func (l *Lab) Take(ctx context.Context) (Inventory, error) {
 		}
 	}
 
-	server, err := connectLXD(ctx, l.LXDSocket())
+	list := l.listOpenStack
+	if l.OnLXD() {
+		list = l.listLXD
+	}
+	inCloud, err := list(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer server.Disconnect()
-	for kind, list := range lxdListings() {
-		names, err := list(server)
-		note(kind, names, err)
+	for kind, names := range inCloud {
+		note(kind, names, nil)
 	}
 	registrations, err := l.registrations(ctx)
 	note("registrations", registrations, err)
@@ -105,6 +109,31 @@ func (l *Lab) Take(ctx context.Context) (Inventory, error) {
 	files, err := l.files()
 	note("files", files, err)
 	return inventory, errors.Join(problems...)
+}
+
+// listLXD lists what there is in the lab's LXD.
+func (l *Lab) listLXD(ctx context.Context) (map[string][]string, error) {
+	server, err := connectLXD(ctx, l.LXDSocket())
+	if err != nil {
+		return nil, err
+	}
+	defer server.Disconnect()
+	all := make(map[string][]string)
+	for kind, list := range lxdListings() {
+		if all[kind], err = list(server); err != nil {
+			return nil, fmt.Errorf("cannot list %s: %w", kind, err)
+		}
+	}
+	return all, nil
+}
+
+// listOpenStack lists what there is in the project of the lab's OpenStack.
+func (l *Lab) listOpenStack(ctx context.Context) (map[string][]string, error) {
+	p, err := l.Project(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return p.Names(ctx)
 }
 
 func lxdListings() map[string]func(lxd.InstanceServer) ([]string, error) {
@@ -280,11 +309,14 @@ func (l *Lab) registrations(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// String is one sentence with a count for every kind.
+// String is one sentence with a count for every kind that was looked for.
 func (i Inventory) String() string {
 	var counts []string
 	total := 0
 	for _, kind := range Kinds() {
+		if _, looked := i[kind]; !looked {
+			continue
+		}
 		counts = append(counts, fmt.Sprintf("%d %s", len(i[kind]), kind))
 		total += len(i[kind])
 	}

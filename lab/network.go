@@ -114,6 +114,12 @@ func (n *network) up(ctx context.Context) error {
 	return nil
 }
 
+// inside is a process in the network namespace.
+func (n *network) inside(s spawn) spawn {
+	s.argv = append([]string{"ip", "netns", "exec", n.Namespace}, s.argv...)
+	return s
+}
+
 // down removes what up made, as far as it is there, and returns what it
 // removed.
 func (n *network) down(ctx context.Context) (removed []string, err error) {

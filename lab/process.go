@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -71,6 +72,11 @@ type spawn struct {
 	// ready returns true once the process serves; nil waits for a line "ready"
 	// in its output.
 	ready func(ctx context.Context) bool
+	// patience is how long it may take to be ready; 0 is readyTimeout.
+	patience time.Duration
+	// first lets it be the first process of a namespace for processes of its own, so
+	// that all that it starts ends with it, whatever ends it.
+	first bool
 }
 
 // start starts a process that outlives this one, with its output in the lab's
@@ -91,6 +97,9 @@ func (l *Lab) start(ctx context.Context, s spawn) error {
 	cmd.Stdout = logFile
 	cmd.Stderr = logFile
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if s.first {
+		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWPID
+	}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("cannot start %s: %w", s.name, err)
 	}
@@ -109,7 +118,8 @@ func (l *Lab) start(ctx context.Context, s spawn) error {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	patience := cmp.Or(s.patience, readyTimeout)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
@@ -118,7 +128,7 @@ func (l *Lab) start(ctx context.Context, s spawn) error {
 		case err := <-ended:
 			return fmt.Errorf("cannot start %s: it ended (%v) before it was ready: %s", s.name, err, lastLines(logPath))
 		case <-ctx.Done():
-			return fmt.Errorf("cannot start %s: not ready within %s: %s", s.name, readyTimeout, lastLines(logPath))
+			return fmt.Errorf("cannot start %s: not ready within %s: %s", s.name, patience, lastLines(logPath))
 		case <-tick.C:
 			if ready(ctx) {
 				return nil

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -100,6 +101,26 @@ func nulSeparated(pid int, file string) []string {
 		return nil
 	}
 	return strings.Split(strings.TrimRight(string(data), "\x00"), "\x00")
+}
+
+// awaitNone waits for processes that the kernel is ending, because the first one of
+// their namespace is gone; not longer than for one that was told to end.
+func awaitNone(ctx context.Context, match func(proc) bool) error {
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	for {
+		left, err := processes(match)
+		if err != nil || len(left) == 0 {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil // they are ended one by one
+		case <-tick.C:
+		}
+	}
 }
 
 func endProcesses(ctx context.Context, match func(proc) bool, what string) (removed []string, err error) {

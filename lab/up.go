@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github-runner/charm/services"
+	"github-runner/lab/allinone"
 	"github-runner/lab/flock"
 	"github-runner/lab/image"
 )
@@ -34,8 +36,13 @@ const (
 type Options struct {
 	// Dir is the lab's directory. It must be missing or empty.
 	Dir string
-	// Cloud is CloudAuto, CloudLXD or CloudEmulated.
+	// Cloud is CloudAuto, or one of the clouds that a Lab can have.
 	Cloud string
+	// Guests are what the servers of a real OpenStack are; "" is allinone.Fake.
+	Guests allinone.Guests
+	// Share is the directory of a lab with a real OpenStack, in which this one gets a
+	// project instead of an OpenStack of its own.
+	Share string
 	// NoAgent switches the units' resident agents off: hooks alone look after
 	// runners, which is easier to follow.
 	NoAgent bool
@@ -53,6 +60,9 @@ type Options struct {
 func Up(ctx context.Context, options Options) (*Lab, error) {
 	ctx, cancel := context.WithTimeout(ctx, upTimeout)
 	defer cancel()
+	if options.Share != "" && options.Cloud != CloudOpenStack {
+		return nil, fmt.Errorf("cannot start a lab on cloud %q that shares another one's: only %s can be shared", options.Cloud, CloudOpenStack)
+	}
 	cloud, err := ChooseCloud(options)
 	if err != nil {
 		return nil, err
@@ -77,6 +87,8 @@ func Up(ctx context.Context, options Options) (*Lab, error) {
 		LXDDir:  filepath.Join(dir, "lxd"),
 		Root:    filepath.Join(dir, "root"),
 		Program: options.Program,
+		Guests:  options.Guests,
+		Share:   options.Share,
 	}
 	if cloud == CloudLXD && !openToAll(dir) {
 		l.LXDDir = filepath.Join(outsideDir, tagOf(dir))
@@ -91,16 +103,20 @@ func Up(ctx context.Context, options Options) (*Lab, error) {
 	return l, nil
 }
 
-// ChooseCloud returns the cloud that Up would take, CloudLXD or CloudEmulated,
-// and says to options.Progress why.
+// ChooseCloud returns the cloud that Up would take, and says to options.Progress why.
 func ChooseCloud(options Options) (string, error) {
 	switch options.Cloud {
 	case CloudEmulated:
 		fmt.Fprintln(options.Progress, "cloud: emulated, as asked for")
 		return CloudEmulated, nil
+	case CloudOpenStackEmulated:
+		fmt.Fprintln(options.Progress, "cloud: an emulated OpenStack, as asked for")
+		return CloudOpenStackEmulated, nil
+	case CloudOpenStack:
+		return CloudOpenStack, chooseOpenStack(options)
 	case CloudLXD, CloudAuto:
 	default:
-		return "", fmt.Errorf("cannot start a lab on cloud %q: choose %s, %s or %s", options.Cloud, CloudAuto, CloudLXD, CloudEmulated)
+		return "", fmt.Errorf("cannot start a lab on cloud %q: choose %s, %s, %s, %s or %s", options.Cloud, CloudAuto, CloudLXD, CloudEmulated, CloudOpenStack, CloudOpenStackEmulated)
 	}
 	obstacle := lxdObstacle(options.Images)
 	switch {
@@ -196,11 +212,14 @@ func (l *Lab) up(ctx context.Context, options Options) error {
 	images := options.Images
 	images.Progress = step
 
-	start := l.startEmulated
-	if l.Cloud == CloudLXD {
-		start = l.startReal
+	start := map[string]func(context.Context, image.Builder, func(string)) error{
+		CloudLXD: l.startReal, CloudEmulated: l.startEmulated,
+		CloudOpenStack: l.startOpenStack, CloudOpenStackEmulated: l.startOpenStackEmulated,
 	}
-	if err := start(ctx, images, step); err != nil {
+	if err := start[l.Cloud](ctx, images, step); err != nil {
+		return err
+	}
+	if err := l.writeOptions(); err != nil {
 		return err
 	}
 	step("starting the Juju model")
@@ -239,11 +258,20 @@ func (l *Lab) startEmulated(ctx context.Context, _ image.Builder, step func(stri
 	if err := l.start(ctx, l.server("serve-lxd")); err != nil {
 		return err
 	}
+	return l.startStandIn(ctx, step)
+}
+
+// startStandIn starts GitHub's stand-in at an address of the machine's own.
+func (l *Lab) startStandIn(ctx context.Context, step func(string)) error {
 	step("starting GitHub's stand-in")
-	address, err := freeAddress()
+	address, err := freeAddress(loopback)
 	if err != nil {
 		return err
 	}
+	return l.startGitHubAt(ctx, address)
+}
+
+func (l *Lab) startGitHubAt(ctx context.Context, address string) error {
 	l.GitHubURL = "http://" + address
 	return l.start(ctx, l.server("serve-github", "--listen", address))
 }
@@ -252,14 +280,17 @@ func (l *Lab) startReal(ctx context.Context, images image.Builder, step func(str
 	if err := l.startNetwork(ctx); err != nil {
 		return err
 	}
-	step("starting GitHub's stand-in at " + l.GitHubURL + ", in a network namespace of its own")
-	s := l.server("serve-github", "--listen", l.Network.StandIn.String()+":80")
-	s.argv = append([]string{"ip", "netns", "exec", l.Network.Namespace}, s.argv...)
-	if err := l.start(ctx, s); err != nil {
+	if err := l.startGitHubInside(ctx, step); err != nil {
 		return err
 	}
 	step("starting an LXD daemon of the lab's own")
 	return l.startLXD(ctx, images)
+}
+
+// startGitHubInside starts GitHub's stand-in in the network namespace.
+func (l *Lab) startGitHubInside(ctx context.Context, step func(string)) error {
+	step("starting GitHub's stand-in at " + l.GitHubURL + ", in a network namespace of its own")
+	return l.start(ctx, l.Network.inside(l.server("serve-github", "--listen", l.Network.StandIn.String()+":80")))
 }
 
 // startNetwork makes the stand-in's network, alone on the machine, so that two
@@ -279,8 +310,10 @@ func (l *Lab) startNetwork(ctx context.Context) error {
 	if err := l.save(); err != nil {
 		return err
 	}
-	if err := raise(kernelSettings(), kernelRecord); err != nil {
-		return err
+	if l.Cloud == CloudLXD {
+		if err := raise(kernelSettings(), kernelRecord); err != nil {
+			return err
+		}
 	}
 	return planned.up(ctx)
 }
@@ -311,9 +344,11 @@ func (l *Lab) daemonEnv() []string {
 	}
 }
 
-// freeAddress returns a loopback address with a port that was free just now.
-func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+
+// freeAddress returns an address of the machine's with a port that was free just now.
+func freeAddress(at netip.Addr) (string, error) {
+	listener, err := net.Listen("tcp", netip.AddrPortFrom(at, 0).String())
 	if err != nil {
 		return "", fmt.Errorf("cannot find a free port: %w", err)
 	}

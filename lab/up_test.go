@@ -19,6 +19,7 @@ import (
 	"github-runner/lab/github"
 	"github-runner/lab/image"
 	emulation "github-runner/lab/lxd"
+	"github-runner/lab/openstack"
 	"github-runner/lab/skip"
 )
 
@@ -61,9 +62,26 @@ func serve(name string, args []string) error {
 		}
 		return server.Serve(ctx, ready)
 	}
+	if name == "serve-openstack" {
+		return serveOpenStack(ctx, *dir, *listen, ready)
+	}
 	ready()
 	<-ctx.Done()
 	return nil
+}
+
+// serveOpenStack is the emulated OpenStack, as the lab program serves it.
+func serveOpenStack(ctx context.Context, dir, listen string, ready func()) error {
+	server, err := openstack.New(openstack.Options{Dir: dir, Address: listen, Timing: openstack.Quick(), Log: logrus.NewEntry(logrus.New())})
+	if err != nil {
+		return err
+	}
+	var unwritten error
+	err = server.Serve(ctx, func() {
+		unwritten = os.WriteFile((&Lab{Dir: dir}).CloudsPath(), []byte(server.CloudsYAML("lab", "lab")), 0o600)
+		ready()
+	})
+	return errors.Join(err, unwritten)
 }
 
 func testOptions(t *testing.T, cloud string) (Options, *bytes.Buffer) {
@@ -99,6 +117,10 @@ func shortTempDir(t *testing.T) string {
 
 func TestEmulatedUpAndDown(t *testing.T) {
 	testUpAndDown(t, CloudEmulated)
+}
+
+func TestEmulatedOpenStackUpAndDown(t *testing.T) {
+	testUpAndDown(t, CloudOpenStackEmulated)
 }
 
 func TestRealLXDUpAndDown(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -17,8 +18,8 @@ import (
 // cmdBench measures the charm and prints the figures. A target that is missed is
 // said and no failure: times depend on the machine.
 func cmdBench(ctx context.Context, env environment, args []string) error {
-	if len(args) == 3 && args[0] == bench.ListCommand {
-		return bench.List(ctx, env.Stdout, args[1], args[2])
+	if len(args) == 3 && benchFloors()[args[0]] != nil {
+		return benchFloors()[args[0]](ctx, env.Stdout, args[1], args[2])
 	}
 	flags := newFlags("bench", env)
 	cloud := flags.String("cloud", lab.CloudAuto, "lxd, emulated, or auto: real LXD where it can run")
@@ -73,6 +74,14 @@ func cmdBench(ctx context.Context, env environment, args []string) error {
 		err = printErr
 	}
 	return err
+}
+
+// benchFloors are the floors that are processes of their own, by what runs them.
+func benchFloors() map[string]func(ctx context.Context, w io.Writer, cloud, githubAPI string) error {
+	return map[string]func(ctx context.Context, w io.Writer, cloud, githubAPI string) error{
+		bench.ListCommand:        bench.List,
+		bench.ListServersCommand: bench.ListServers,
+	}
 }
 
 func printReport(env environment, format string, report bench.Report) error {

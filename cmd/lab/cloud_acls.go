@@ -16,14 +16,10 @@ type aclInfo struct {
 	Egress []api.NetworkACLRule `json:"egress"`
 }
 
-func cloudACLs(_ context.Context, c cloud, args []string) error {
-	flags, format := labFlags(c.env, "cloud acls")
-	rest, err := parse(flags, args)
-	if err != nil {
+func cloudACLs(_ context.Context, t target, c lxdCloud, args []string) error {
+	flags, format := labFlags(t.env, "cloud acls")
+	if err := parseAlone(flags, args); err != nil {
 		return err
-	}
-	if len(rest) > 0 {
-		return usagef("unexpected argument %q", rest[0])
 	}
 	acls, err := c.server.GetNetworkACLs()
 	if err != nil {
@@ -33,7 +29,7 @@ func cloudACLs(_ context.Context, c cloud, args []string) error {
 	for _, acl := range acls {
 		infos = append(infos, aclInfo{acl.Name, acl.UsedBy, acl.Egress})
 	}
-	return print(c.env, *format, infos, "ACL\tACTION\tPROTOCOL\tPORTS\tDESTINATION", func(w io.Writer) {
+	return print(t.env, *format, infos, "ACL\tACTION\tPROTOCOL\tPORTS\tDESTINATION", func(w io.Writer) {
 		for _, acl := range infos {
 			for _, rule := range acl.Egress {
 				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", acl.Name, rule.Action, orAny(rule.Protocol), orAny(rule.DestinationPort), strings.ReplaceAll(rule.Destination, ",", ", "))

@@ -21,65 +21,110 @@ const (
 	imageInstance = "lab-newer-image"
 )
 
-// cloudImages lists the images: fingerprint, type, aliases, and what they say of
-// themselves.
-func cloudImages(_ context.Context, c cloud, args []string) error {
+// imageInfo is one image as "lab cloud images" prints it.
+type imageInfo struct {
+	// ID is its ID or fingerprint.
+	ID string
+	// Type is what instances of it are.
+	Type string
+	// Names are those that lead to it.
+	Names       []string
+	Description string
+}
+
+// cloudImages lists the images: ID, type, names, and what they say of themselves.
+func cloudImages(ctx context.Context, t target, args []string) error {
 	if len(args) != 0 {
 		return usagef("it is: lab cloud images")
 	}
-	images, err := c.server.GetImages()
+	images, err := t.Images(ctx)
 	if err != nil {
-		return fmt.Errorf("cannot list the images: %w", err)
+		return err
 	}
-	table := tabwriter.NewWriter(c.env.Stdout, 0, 0, 2, ' ', 0)
+	table := tabwriter.NewWriter(t.env.Stdout, 0, 0, 2, ' ', 0)
 	for _, image := range images {
-		var aliases []string
-		for _, alias := range image.Aliases {
-			aliases = append(aliases, alias.Name)
-		}
-		fmt.Fprintf(table, "%.12s\t%s\t%s\t%s\n", image.Fingerprint, image.Type, cmp.Or(strings.Join(aliases, ","), "-"), image.Properties["description"])
+		fmt.Fprintf(table, "%.12s\t%s\t%s\t%s\n", image.ID, image.Type, cmp.Or(strings.Join(image.Names, ","), "-"), image.Description)
 	}
 	return table.Flush()
 }
 
-// cloudImage lets an alias lead to another image of the same release, as an operator
+// cloudImage lets a name lead to another image of the same release, as an operator
 // does with the images of a public server: to the one for another type of instances,
-// for an alias leads to one image only, or to a newer one.
-func cloudImage(ctx context.Context, c cloud, args []string) error {
+// for an alias of LXD's leads to one image only, or to a newer one.
+func cloudImage(ctx context.Context, t target, args []string) error {
 	kinds := []string{string(api.InstanceTypeContainer), string(api.InstanceTypeVM), newerImage}
 	if len(args) != 2 || !slices.Contains(kinds, args[1]) {
 		return usagef("it is: lab cloud image ALIAS container|virtual-machine|newer")
 	}
 	name, kind := args[0], args[1]
+	var next string
+	var err error
+	if on, isLXD := t.cloud.(lxdCloud); kind == newerImage {
+		next, err = t.RenewImage(ctx, name)
+	} else if isLXD {
+		next, err = on.retypeImage(name, kind)
+	} else {
+		err = fmt.Errorf("cannot let %s lead to another image: servers of an OpenStack have one type", name)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(t.env.Stdout, "%s is %.12s\n", name, next)
+	return nil
+}
+
+// Images implements cloud.
+func (c lxdCloud) Images(context.Context) ([]imageInfo, error) {
+	images, err := c.server.GetImages()
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the images: %w", err)
+	}
+	infos := make([]imageInfo, 0, len(images))
+	for _, image := range images {
+		info := imageInfo{ID: image.Fingerprint, Type: image.Type, Description: image.Properties["description"]}
+		for _, alias := range image.Aliases {
+			info.Names = append(info.Names, alias.Name)
+		}
+		infos = append(infos, info)
+	}
+	return infos, nil
+}
+
+// RenewImage implements cloud.
+func (c lxdCloud) RenewImage(ctx context.Context, name string) (fingerprint string, err error) {
+	return c.moveAlias(name, func(current api.Image) (string, error) { return c.imageAfter(ctx, current) })
+}
+
+// retypeImage lets an alias lead to the image for a type of instances.
+func (c lxdCloud) retypeImage(name, kind string) (fingerprint string, err error) {
+	return c.moveAlias(name, func(current api.Image) (string, error) { return c.imageFor(kind, current) })
+}
+
+// moveAlias lets an alias lead to the image that next chooses after the current one.
+func (c lxdCloud) moveAlias(name string, next func(current api.Image) (string, error)) (fingerprint string, err error) {
 	entry, _, err := c.server.GetImageAlias(name)
 	if err != nil {
-		return fmt.Errorf("cannot look up the image %s: %w", name, err)
+		return "", fmt.Errorf("cannot look up the image %s: %w", name, err)
 	}
 	current, _, err := c.server.GetImage(entry.Target)
 	if err != nil {
-		return fmt.Errorf("cannot look up the image %s: %w", name, err)
+		return "", fmt.Errorf("cannot look up the image %s: %w", name, err)
 	}
-	var next string
-	if kind == newerImage {
-		next, err = c.imageAfter(ctx, *current)
-	} else {
-		next, err = c.imageFor(kind, *current)
-	}
+	fingerprint, err = next(*current)
 	if err != nil {
-		return fmt.Errorf("cannot let %s lead to another image: %w", name, err)
+		return "", fmt.Errorf("cannot let %s lead to another image: %w", name, err)
 	}
 	// In one step: somebody may look for the image just now.
-	alias := api.ImageAliasesEntryPut{Description: entry.Description, Target: next}
+	alias := api.ImageAliasesEntryPut{Description: entry.Description, Target: fingerprint}
 	if err := c.server.UpdateImageAlias(name, alias, ""); err != nil {
-		return fmt.Errorf("cannot name the image %s: %w", name, err)
+		return "", fmt.Errorf("cannot name the image %s: %w", name, err)
 	}
-	fmt.Fprintf(c.env.Stdout, "%s is %.12s\n", name, next)
-	return nil
+	return fingerprint, nil
 }
 
 // imageFor returns the fingerprint of the image of the same release for a type of
 // instances.
-func (c cloud) imageFor(kind string, current api.Image) (string, error) {
+func (c lxdCloud) imageFor(kind string, current api.Image) (string, error) {
 	images, err := c.server.GetImages()
 	if err != nil {
 		return "", fmt.Errorf("cannot list the images: %w", err)
@@ -94,7 +139,7 @@ func (c cloud) imageFor(kind string, current api.Image) (string, error) {
 }
 
 // imageAfter makes an image with the content of another, and returns its fingerprint.
-func (c cloud) imageAfter(ctx context.Context, current api.Image) (fingerprint string, err error) {
+func (c lxdCloud) imageAfter(ctx context.Context, current api.Image) (fingerprint string, err error) {
 	pools, err := c.server.GetStoragePoolNames()
 	if err == nil && len(pools) == 0 {
 		err = errors.New("there is none, deploy the charm first")
@@ -113,7 +158,7 @@ func (c cloud) imageAfter(ctx context.Context, current api.Image) (fingerprint s
 	if err := c.await(ctx, operation, err); err != nil {
 		return "", fmt.Errorf("cannot make an instance of it: %w", err)
 	}
-	defer func() { err = errors.Join(err, cloudDelete(context.WithoutCancel(ctx), c, []string{imageInstance})) }()
+	defer func() { err = errors.Join(err, c.Delete(context.WithoutCancel(ctx), imageInstance)) }()
 	request := api.ImagesPost{
 		ImagePut:             api.ImagePut{Properties: maps.Clone(current.Properties)},
 		Source:               &api.ImagesPostSource{Type: "instance", Name: imageInstance},

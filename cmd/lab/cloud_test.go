@@ -203,13 +203,13 @@ func TestCloudRefusals(t *testing.T) {
 	}
 }
 
-func TestCloudFaultsAreRefusedOnARealLXD(t *testing.T) {
+func TestCloudFaultsAreRefusedOnARealCloud(t *testing.T) {
 	c := newCloudLab(t)
 	facts := `{"cloud":"lxd","lxd_dir":"` + filepath.Join(c.dir, "lxd") + `"}`
 	if err := os.WriteFile(filepath.Join(c.dir, "lab.json"), []byte(facts), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.try("fault", "add", "create-fails"); err == nil || !strings.Contains(err.Error(), "real LXD") {
+	if _, err := c.try("fault", "add", "create-fails"); err == nil || !strings.Contains(err.Error(), "real cloud") {
 		t.Errorf("fault add: %v", err)
 	}
 }

@@ -2,26 +2,19 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path"
-	"path/filepath"
 	"time"
-
-	"github.com/canonical/lxd/shared/api"
 )
 
 const (
-	defaultWait = 20 * time.Second
+	defaultWait = time.Minute
 	// fileInterval is how often a folder of another process is looked into.
 	fileInterval = 20 * time.Millisecond
 )
 
-// cloudWait waits by LXD's events.
-func cloudWait(ctx context.Context, c cloud, args []string) error {
-	flags, _ := labFlags(c.env, "cloud wait")
+func cloudWait(ctx context.Context, t target, args []string) error {
+	flags, _ := labFlags(t.env, "cloud wait")
 	pattern := flags.String("name", "*", "shell pattern of the names that count")
 	status := flags.String("status", "", "status that counts: running, stopped, …; default: any")
 	count := flags.Int("count", -1, "how many there must be; default: at least one")
@@ -36,25 +29,14 @@ func cloudWait(ctx context.Context, c cloud, args []string) error {
 	if _, err := path.Match(*pattern, ""); err != nil {
 		return usagef("bad pattern %q", *pattern)
 	}
-	listener, err := c.server.GetEvents()
-	if err != nil {
-		return fmt.Errorf("cannot watch LXD's events: %w", err)
-	}
-	defer listener.Disconnect()
-	changed := make(chan struct{}, 1)
-	_, err = listener.AddHandler([]string{"lifecycle"}, func(api.Event) {
-		select {
-		case changed <- struct{}{}:
-		default:
-		}
-	})
-	if err != nil {
-		return fmt.Errorf("cannot watch LXD's events: %w", err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, *timeout)
+	limit, cancel := context.WithTimeout(ctx, *timeout)
 	defer cancel()
+	changed, err := t.Watch(limit)
+	if err != nil {
+		return err
+	}
 	for {
-		have, err := c.matching(*pattern, *status)
+		have, err := t.matching(ctx, *pattern, *status)
 		if err != nil {
 			return err
 		}
@@ -63,14 +45,14 @@ func cloudWait(ctx context.Context, c cloud, args []string) error {
 		}
 		select {
 		case <-changed:
-		case <-ctx.Done():
+		case <-limit.Done():
 			return fmt.Errorf("cannot wait any longer: %d instances fit after %s", have, *timeout)
 		}
 	}
 }
 
-func (c cloud) matching(pattern, status string) (int, error) {
-	infos, err := c.instances()
+func (t target) matching(ctx context.Context, pattern, status string) (int, error) {
+	infos, err := t.Instances(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -84,8 +66,8 @@ func (c cloud) matching(pattern, status string) (int, error) {
 	return count, nil
 }
 
-func cloudWaitFile(ctx context.Context, c cloud, args []string) error {
-	flags, _ := labFlags(c.env, "cloud wait-file")
+func cloudWaitFile(ctx context.Context, t target, args []string) error {
+	flags, _ := labFlags(t.env, "cloud wait-file")
 	timeout := flags.Duration("timeout", defaultWait, "how long at most")
 	rest, err := parse(flags, args)
 	if err != nil {
@@ -94,25 +76,29 @@ func cloudWaitFile(ctx context.Context, c cloud, args []string) error {
 	if len(rest) != 2 {
 		return usagef("it is: lab cloud wait-file NAME FILE")
 	}
-	dir, err := c.exchangeDir(rest[0])
+	guests, err := t.guests()
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, *timeout)
+	folder, err := guests.Exchange(ctx, rest[0])
+	if err != nil {
+		return err
+	}
+	limit, cancel := context.WithTimeout(ctx, *timeout)
 	defer cancel()
 	tick := time.NewTicker(fileInterval)
 	defer tick.Stop()
 	for {
-		_, err := os.Lstat(filepath.Join(dir, rest[1]))
-		if err == nil {
-			return nil
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
+		there, err := folder.Has(ctx, rest[1])
+		if err != nil {
 			return fmt.Errorf("cannot wait for a file of %s: %w", rest[0], err)
+		}
+		if there {
+			return nil
 		}
 		select {
 		case <-tick.C:
-		case <-ctx.Done():
+		case <-limit.Done():
 			return fmt.Errorf("cannot wait any longer: %s has no file %s after %s", rest[0], rest[1], *timeout)
 		}
 	}

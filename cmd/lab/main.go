@@ -49,7 +49,12 @@ func commands() []command {
 		{name: "serve-github", hidden: true, run: cmdServeGitHub},
 		{name: "serve-juju", hidden: true, run: cmdServeJuju},
 		{name: "serve-lxd", hidden: true, run: cmdServeLXD},
+		{name: "serve-openstack", hidden: true, run: cmdServeOpenStack},
+		{name: "keep-allinone", hidden: true, run: cmdKeepAllinone},
+		{name: "serve-allinone", hidden: true, run: cmdServeAllinone},
+		{name: "serve-fake-guests", hidden: true, run: cmdServeFakeGuests},
 		{name: "keep-lxd", hidden: true, run: cmdKeepLXD},
+		{name: "ssh-guest", hidden: true, run: cmdSSHGuest},
 		{name: "pack-application", hidden: true, run: cmdPackApplication},
 	}
 }

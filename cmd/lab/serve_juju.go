@@ -36,7 +36,7 @@ func cmdServeJuju(ctx context.Context, env environment, args []string) error {
 	server, err := juju.NewServer(juju.Options{
 		Dir:       facts.Dir,
 		GitHubURL: facts.GitHubURL,
-		Variables: []string{"LXD_DIR=" + facts.LXDDir, "GITHUB_RUNNER_ROOT=" + facts.Root},
+		Variables: facts.HookVariables(),
 		Program:   program,
 		Log:       logrus.NewEntry(logger),
 	})

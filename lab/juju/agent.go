@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -99,7 +100,8 @@ func (g *agent) rest(ctx context.Context, until time.Time) {
 // next decides. The lock is held.
 func (g *agent) next(s *Server, now time.Time) step {
 	u := g.unit
-	if u.Failed == "" || g.retryNow || !now.Before(g.retryAt) {
+	retries := g.model.retriesHooks()
+	if u.Failed == "" || g.retryNow || retries && !now.Before(g.retryAt) {
 		if o, ok := g.nextHook(s); ok {
 			g.retryNow = false
 			return g.beginHook(s, o)
@@ -114,6 +116,9 @@ func (g *agent) next(s *Server, now time.Time) step {
 		g.tasks = g.tasks[1:]
 		g.setAgent(s, "executing", "running action "+t.Action)
 		return step{task: t}
+	}
+	if u.Failed != "" && !retries {
+		return step{}
 	}
 	if u.Failed != "" {
 		return step{until: g.retryAt}
@@ -292,6 +297,12 @@ func (s *Server) settled(u *unit) bool {
 	}
 	_, due := g.model.relationHook(g.app, u)
 	return len(u.Pending) == 0 && !u.Dying && !due
+}
+
+// retriesHooks reports whether hooks that failed run again by themselves.
+func (m *model) retriesHooks() bool {
+	retries, err := strconv.ParseBool(m.option(retryOption))
+	return retries || err != nil
 }
 
 func (m *model) updateStatusInterval() time.Duration {

@@ -159,8 +159,12 @@ func (c charm) settingsFile(path, app string) (map[string]any, error) {
 	if err := yaml.Unmarshal(content, &document); err != nil {
 		return nil, fmt.Errorf("cannot read settings from %s: %w", path, err)
 	}
+	own, found := document[app]
+	if !found {
+		return nil, fmt.Errorf("no settings found for %q", app)
+	}
 	settings := map[string]any{}
-	for name, value := range document[app] {
+	for name, value := range own {
 		o, ok := c.Options[name]
 		if !ok {
 			return nil, fmt.Errorf("unknown option %q", name)

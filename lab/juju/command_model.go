@@ -8,6 +8,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -160,9 +161,13 @@ func cmdDestroyModel(i *invocation) func(context.Context) error {
 	}
 }
 
+// retryOption is whether hooks that failed run again by themselves.
+const retryOption = "automatically-retry-hooks"
+
 // modelOptions are the options of a model that mean something here, with their
 // defaults.
 var modelOptions = map[string]string{
+	retryOption:                   "true",
 	"ftp-proxy":                   "",
 	"http-proxy":                  "",
 	"https-proxy":                 "",
@@ -222,6 +227,9 @@ func modelChanges(args []string, reset string) (changes map[string]string, key s
 				return nil, "", usagef("can only retrieve a single value, or all values")
 			}
 			return nil, name, nil
+		}
+		if _, err := strconv.ParseBool(value); name == retryOption && err != nil {
+			return nil, "", fmt.Errorf("%s: expected bool, got string(%q)", name, value)
 		}
 		changes[name] = value
 	}

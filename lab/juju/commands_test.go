@@ -89,6 +89,7 @@ func TestSettingsFile(t *testing.T) {
 		t.Errorf("num is %q", got)
 	}
 	l.refused(`option "num" expected int`, "config", "probe", "--file", "bad.yaml")
+	l.refused(`no settings found for "another"`, "deploy", "./a.charm", "another", "--config", "s.yaml")
 }
 
 func TestDeployRefusals(t *testing.T) {
@@ -319,6 +320,7 @@ func TestTwoModels(t *testing.T) {
 	l.refused("already exists", "add-model", "lab")
 	l.refused("not a valid name", "add-model", "../x")
 	l.refused("not found", "model-config", "frob=1")
+	l.refused(`expected bool, got string("maybe")`, "model-config", "automatically-retry-hooks=maybe")
 }
 
 func TestUpdateStatusInterval(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"io"
 
@@ -198,6 +199,16 @@ func TestResolved(t *testing.T) {
 	l.wantUnit("probe/0", "error", `hook failed: "install"`)
 	l.juju("resolved", "--no-retry", "probe/0")
 	l.wantNotes("order", "probe/0 start\n")
+}
+
+func TestModelWithoutRetries(t *testing.T) {
+	l := newLab(t)
+	l.server.options.FirstRetry = time.Nanosecond
+	l.juju("model-config", "automatically-retry-hooks=false")
+	l.pack("a.charm", probe{"hooks/install": everyHook + "exit 3\n"})
+	l.juju("deploy", "./a.charm")
+	l.juju("resolved", "probe/0")
+	l.wantNotes("order", "probe/0 install\nprobe/0 install\n")
 }
 
 func TestResolvedDuringTheRetryThatSucceeds(t *testing.T) {

@@ -180,8 +180,8 @@ func TestRelationTools(t *testing.T) {
 	l.juju("deploy", "./db.charm")
 	l.juju("integrate", "web:db", "db")
 	os.WriteFile(filepath.Join(l.charms, "bag.yaml"), []byte("text: |\n  a\n  b'\"\n"), 0o600)
-	l.juju("exec", "--unit", "db/0", "--", "relation-set -r server:1 --file "+filepath.Join(l.charms, "bag.yaml")+" k=v gone=x; relation-set -r 1 gone=; relation-get -r 1 k -; relation-get -r 1 - db/0 --format=json > "+filepath.Join(l.charms, "own"))
-	if got := l.notes("own"); !strings.Contains(got, `"k":"v"`) || strings.Contains(got, "gone") {
+	l.juju("exec", "--unit", "db/0", "--", "relation-set -r server:1 --file "+filepath.Join(l.charms, "bag.yaml")+" k=v gone=x; printf 'gone: \"\"\nread: \"y\"\n' | relation-set -r 1 --file -; relation-get -r 1 k -; relation-get -r 1 - db/0 --format=json > "+filepath.Join(l.charms, "own"))
+	if got := l.notes("own"); !strings.Contains(got, `"k":"v"`) || !strings.Contains(got, `"read":"y"`) || strings.Contains(got, "gone") {
 		t.Errorf("a unit sees of its own databag: %.300s", got)
 	}
 	tests := []struct {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -24,6 +25,8 @@ type toolRequest struct {
 	Args    []string `json:"args"`
 	// Dir is where it was called.
 	Dir string `json:"dir"`
+	// Input is what it was given to read, where it was told to read that.
+	Input string `json:"input,omitempty"`
 }
 
 type toolResponse struct {
@@ -31,6 +34,9 @@ type toolResponse struct {
 	Stderr string `json:"stderr"`
 	Code   int    `json:"code"`
 }
+
+// inputFile is what a tool calls its standard input where it takes a file.
+const inputFile = "-"
 
 // IsTool reports whether a program that was started under this name is a hook
 // tool.
@@ -42,7 +48,7 @@ func IsTool(name string) bool {
 // ToolMain is the whole of a hook tool: it asks the model that
 // JUJU_AGENT_SOCKET_ADDRESS and JUJU_CONTEXT_ID name, and returns the exit
 // status: 1 for what failed, 2 for what was not understood.
-func ToolMain(name string, args []string, _ io.Reader, stdout, stderr io.Writer) int {
+func ToolMain(name string, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	contextID, socket := os.Getenv("JUJU_CONTEXT_ID"), os.Getenv("JUJU_AGENT_SOCKET_ADDRESS")
 	if contextID == "" || socket == "" {
 		fmt.Fprintln(stderr, "ERROR JUJU_CONTEXT_ID not set")
@@ -53,10 +59,18 @@ func ToolMain(name string, args []string, _ io.Reader, stdout, stderr io.Writer)
 		fmt.Fprintln(stderr, "ERROR", err)
 		return 1
 	}
+	var input []byte
+	if at := slices.Index(args, "--file"); at >= 0 && at+1 < len(args) && args[at+1] == inputFile {
+		if input, err = io.ReadAll(stdin); err != nil {
+			fmt.Fprintln(stderr, "ERROR", err)
+			return 1
+		}
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), toolTimeout)
 	defer cancel()
 	var answer toolResponse
-	err = post(ctx, socket, "/tool", toolRequest{Context: contextID, Tool: name, Args: args, Dir: dir}, func(body io.Reader) error {
+	request := toolRequest{Context: contextID, Tool: name, Args: args, Dir: dir, Input: string(input)}
+	err = post(ctx, socket, "/tool", request, func(body io.Reader) error {
 		return json.NewDecoder(body).Decode(&answer)
 	})
 	if err != nil {

@@ -23,7 +23,9 @@ type toolCall struct {
 	args   []string
 	// dir is where the tool was called: paths start there.
 	dir string
-	out strings.Builder
+	// input is what came in by standard input.
+	input string
+	out   strings.Builder
 }
 
 // hookTool is one row of the table of hook tools: declare names its flags and
@@ -74,7 +76,7 @@ func (s *Server) runTool(request toolRequest) toolResponse {
 	if hc == nil || declare == nil {
 		return toolResponse{Stderr: fmt.Sprintf("ERROR bad request: unknown context %q or tool %q\n", request.Context, request.Tool), Code: 1}
 	}
-	c := &toolCall{server: s, hc: hc, dir: request.Dir, flags: flag.NewFlagSet(request.Tool, flag.ContinueOnError)}
+	c := &toolCall{server: s, hc: hc, dir: request.Dir, input: request.Input, flags: flag.NewFlagSet(request.Tool, flag.ContinueOnError)}
 	c.flags.SetOutput(io.Discard)
 	err := c.run(declare, request.Args)
 	var usage errUsage

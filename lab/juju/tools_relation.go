@@ -217,9 +217,12 @@ func toolRelationSet(c *toolCall) func() error {
 func (c *toolCall) settings(file string) (map[string]string, error) {
 	changes := map[string]string{}
 	if file != "" {
-		content, err := os.ReadFile(inDir(c.dir, file))
-		if err != nil {
-			return nil, fmt.Errorf("cannot read the settings: %w", err)
+		content := []byte(c.input)
+		if file != inputFile {
+			var err error
+			if content, err = os.ReadFile(inDir(c.dir, file)); err != nil {
+				return nil, fmt.Errorf("cannot read the settings: %w", err)
+			}
 		}
 		if err := yaml.Unmarshal(content, &changes); err != nil {
 			return nil, fmt.Errorf("cannot read the settings from %s: %w", file, err)
