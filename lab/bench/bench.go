@@ -1,6 +1,6 @@
-// Package bench measures the charm: how soon wanted containers are online, what
-// runner images save, what a reconcile costs that finds nothing to do, and what
-// update-status costs.
+// Package bench measures the charm: how soon wanted containers are online and
+// wanted servers ordered, what runner images save, what a reconcile costs that
+// finds nothing to do, and what update-status costs.
 //
 // It runs the charm's own program as Juju would, with hook tools of its own, and
 // compares it with a floor that is measured in the same run: times differ from
@@ -25,7 +25,7 @@ type Options struct {
 	Benchmarks []string
 	// Cloud is lab.CloudAuto, lab.CloudLXD or lab.CloudEmulated. Only the
 	// benchmark of containers and update-status need a real one; a thousand
-	// runners are always emulated.
+	// runners and OpenStack are always emulated.
 	Cloud string
 	// Dir is the directory of a lab with real LXD: one that runs there is used
 	// and left running, else one is brought up for as long as this takes.
@@ -58,6 +58,7 @@ func benchmarks() []benchmark {
 		{"reconcile", (*session).reconcile},
 		{"agent", (*session).agent},
 		{"update-status", (*session).updateStatus},
+		{"openstack", (*session).onOpenStack},
 	}
 }
 

@@ -72,6 +72,18 @@ func TestEmulated(t *testing.T) {
 		"update-status 3 emulated: CPU of the hook",
 		"update-status 3 emulated: peak memory",
 		"update-status 3 emulated: wall time",
+		"openstack 3 emulated: until the last server is ordered",
+		"openstack 3 emulated: until the hook is done",
+		"openstack 3 emulated: CPU of the hook",
+		"openstack 3 emulated: wall time",
+		"openstack 3 emulated: peak memory",
+		"openstack 3 emulated: calls of GitHub",
+		"openstack 3 emulated: of these not 304",
+		"openstack 3 emulated: calls of OpenStack",
+		"openstack 3 emulated: of these tokens",
+		"openstack 3 emulated: of these pages of servers",
+		"openstack 3 emulated: of these look-ups",
+		"openstack 3 emulated: connections by SSH",
 	}
 	if diff := cmp.Diff(want, measured); diff != "" {
 		t.Errorf("figures (-want +got):\n%s", diff)

@@ -75,8 +75,7 @@ func (s *session) containers(ctx context.Context) (results []Result, err error) 
 	return results, nil
 }
 
-// containersOf measures one number of containers. Charm and floor take turns in
-// going first, so that neither always finds the machine as the other left it.
+// containersOf measures one number of containers.
 func (s *session) containersOf(ctx context.Context, u *unit, f *floor, count int) ([]Result, error) {
 	var charm, floor []start
 	turns := []func() error{
@@ -92,10 +91,8 @@ func (s *session) containersOf(ctx context.Context, u *unit, f *floor, count int
 		},
 	}
 	for round := range s.Rounds {
-		for turn := range turns {
-			if err := turns[(round+turn)%len(turns)](); err != nil {
-				return nil, err
-			}
+		if err := inTurns(round, turns); err != nil {
+			return nil, err
 		}
 		s.say("containers: %d, round %d of %d: floor %.2f s, charm %.2f s", count, round+1, s.Rounds, floor[round].Online.Seconds(), charm[round].Online.Seconds())
 	}
@@ -111,6 +108,17 @@ func (s *session) containersOf(ctx context.Context, u *unit, f *floor, count int
 		result("until the hook is done", "s", hookSeconds).against(spreadOf(floor, onlineSeconds)),
 		result("CPU of the hook", "ms", hookMilliseconds),
 	}, nil
+}
+
+// inTurns does what each round consists of. Charm and floor take turns in going first,
+// so that neither always finds the machine as the other left it.
+func inTurns(round int, turns []func() error) error {
+	for turn := range turns {
+		if err := turns[(round+turn)%len(turns)](); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // start measures a hook that has so many runners to start, and removes them.

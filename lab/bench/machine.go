@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"runtime"
@@ -25,10 +26,7 @@ type Machine struct {
 
 // String is the machine in one line.
 func (m Machine) String() string {
-	cloud := m.Cloud
-	if cloud == "" {
-		cloud = emulatedCloud
-	}
+	cloud := cmp.Or(m.Cloud, "emulated clouds")
 	return fmt.Sprintf("%d CPUs (%s), %s GB, Linux %s, %s, load %.1f", m.CPUs, m.Model, figure(float64(m.Memory)/1e9), m.Kernel, cloud, m.Load)
 }
 

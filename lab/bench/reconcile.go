@@ -31,6 +31,7 @@ type quiet struct {
 	// GitHub and NotModified are calls and the answers 304 among them, LXD
 	// calls of LXD's API.
 	GitHub, NotModified, LXD int
+	OpenStack                openStackCalls
 }
 
 func quietCPU(q quiet) float64      { return cpuMilliseconds(q.Hook) }
@@ -65,7 +66,8 @@ func (s *session) reconcile(ctx context.Context) (results []Result, err error) {
 		if err != nil {
 			return results, err
 		}
-		results = append(results, reconcileResults(count, charm, floor)...)
+		results = append(results, steadyResults("reconcile", count, charm, floor)...)
+		results = append(results, steadyResult("reconcile", count, "calls of LXD", "calls", charm, quietLXD))
 	}
 	return results, nil
 }
@@ -99,35 +101,53 @@ func (s *session) quietHooks(ctx context.Context, u *unit, floor func() (Usage, 
 }
 
 func (u *unit) quietHook(ctx context.Context) (quiet, error) {
-	var measured quiet
-	if err := u.stage.github.ResetCalls(ctx); err != nil {
-		return measured, err
-	}
-	if u.stage.lxdCalls != nil {
-		u.stage.lxdCalls.Store(0)
+	if err := u.stage.resetCalls(ctx); err != nil {
+		return quiet{}, err
 	}
 	usage, err := u.hook(ctx, "update-status")
 	if err != nil {
-		return measured, err
+		return quiet{}, err
 	}
+	measured, err := u.stage.countCalls(ctx)
 	measured.Hook = usage
-	calls, err := u.stage.github.Calls(ctx)
-	if err != nil {
-		return measured, err
-	}
-	for _, endpoint := range calls {
-		measured.GitHub += endpoint.Total
-		measured.NotModified += endpoint.NotModified
-	}
-	if u.stage.lxdCalls != nil {
-		measured.LXD = int(u.stage.lxdCalls.Load())
-	}
-	return measured, nil
+	return measured, err
 }
 
-func reconcileResults(count int, charm []quiet, floor []Usage) []Result {
+func (on *stage) resetCalls(ctx context.Context) error {
+	if on.lxdCalls != nil {
+		on.lxdCalls.Store(0)
+	}
+	if on.openStack != nil {
+		on.openStack.reset()
+	}
+	return on.github.ResetCalls(ctx)
+}
+
+// countCalls returns the calls of all APIs since the last reset.
+func (on *stage) countCalls(ctx context.Context) (counted quiet, err error) {
+	if on.lxdCalls != nil {
+		counted.LXD = int(on.lxdCalls.Load())
+	}
+	if on.openStack != nil {
+		counted.OpenStack = on.openStack.counted()
+	}
+	calls, err := on.github.Calls(ctx)
+	for _, endpoint := range calls {
+		counted.GitHub += endpoint.Total
+		counted.NotModified += endpoint.NotModified
+	}
+	return counted, err
+}
+
+// steadyResult is one figure of hooks that found nothing to do.
+func steadyResult(benchmark string, count int, figure, unit string, charm []quiet, of func(quiet) float64) Result {
+	return Result{Benchmark: benchmark, Case: fmt.Sprintf("%d emulated", count), Figure: figure, Unit: unit, Charm: spreadOf(charm, of)}
+}
+
+// steadyResults are the figures of such hooks that are of every cloud.
+func steadyResults(benchmark string, count int, charm []quiet, floor []Usage) []Result {
 	result := func(figure, unit string, of func(quiet) float64) Result {
-		return Result{Benchmark: "reconcile", Case: fmt.Sprintf("%d emulated", count), Figure: figure, Unit: unit, Charm: spreadOf(charm, of)}
+		return steadyResult(benchmark, count, figure, unit, charm, of)
 	}
 	cpu := result("CPU of the hook", "ms", quietCPU).against(spreadOf(floor, cpuMilliseconds))
 	if count == 1000 {
@@ -140,7 +160,6 @@ func reconcileResults(count int, charm []quiet, floor []Usage) []Result {
 		result("peak memory", "MB", quietMemory).against(spreadOf(floor, peakMegabytes)),
 		result("calls of GitHub", "calls", quietGitHub).within(Target{Most: pages}),
 		result("of these not 304", "calls", quietModified).within(Target{Most: 0}),
-		result("calls of LXD", "calls", quietLXD),
 	}
 }
 
@@ -168,22 +187,30 @@ func List(ctx context.Context, w io.Writer, lxdSocket, githubAPI string) error {
 	if err != nil {
 		return fmt.Errorf("cannot list instances: %w", err)
 	}
+	registered, err := countRegistered(ctx, githubAPI)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "%d instances, %d runners\n", len(instances), registered)
+	return err
+}
+
+// countRegistered lists all runners registered at a GitHub.
+func countRegistered(ctx context.Context, githubAPI string) (registered int, err error) {
 	base, err := url.Parse(githubAPI + "/")
 	if err != nil {
-		return fmt.Errorf("cannot list runners: %w", err)
+		return 0, fmt.Errorf("cannot list runners: %w", err)
 	}
 	github := gh.NewClient(&http.Client{}).WithAuthToken(token)
 	github.BaseURL = base
-	registered := 0
 	for page := 1; page > 0; {
 		options := &gh.ListRunnersOptions{ListOptions: gh.ListOptions{PerPage: perPage, Page: page}}
 		list, answer, err := github.Actions.ListRunners(ctx, repositoryOwner, repositoryName, options)
 		if err != nil {
-			return fmt.Errorf("cannot list runners: %w", err)
+			return 0, fmt.Errorf("cannot list runners: %w", err)
 		}
 		registered += len(list.Runners)
 		page = answer.NextPage
 	}
-	_, err = fmt.Fprintf(w, "%d instances, %d runners\n", len(instances), registered)
-	return err
+	return registered, nil
 }

@@ -30,7 +30,7 @@ const (
 	emulatedCloud = "emulated LXD"
 )
 
-// stage is what a unit plays on: LXD's API and GitHub's.
+// stage is what a unit plays on: a cloud's API and GitHub's.
 type stage struct {
 	cloud string
 	// model is the UUID of a model of its own: two runs on one machine must not
@@ -38,12 +38,15 @@ type stage struct {
 	model string
 	// dir is a folder of the stage's own.
 	dir string
-	// lxdDir and root are what hooks get as LXD_DIR and GITHUB_RUNNER_ROOT.
+	// lxdDir and root are what hooks get as LXD_DIR and GITHUB_RUNNER_ROOT; lxdDir is
+	// "" where the cloud is no LXD.
 	lxdDir, root string
 	githubURL    string
 	github       *github.Client
 	// lxdCalls counts the calls of LXD's API; nil where nobody counts.
 	lxdCalls *atomic.Int64
+	// openStack is the cloud where that is an OpenStack; else nil.
+	openStack *openStack
 	// end ends what was started for the stage, the last first.
 	end []func(context.Context) error
 }
@@ -87,8 +90,12 @@ func onLab(l *lab.Lab) (*stage, error) {
 
 // openEmulated serves an emulated LXD and GitHub from this process, whose own
 // cost is not measured.
-func openEmulated(program string) (_ *stage, err error) {
-	on := &stage{cloud: lab.CloudEmulated, lxdCalls: new(atomic.Int64)}
+func openEmulated(program string) (*stage, error) {
+	return openServed(program, &stage{cloud: lab.CloudEmulated}, (*stage).serveLXD)
+}
+
+// openServed serves GitHub for a new stage, and its cloud by serveCloud.
+func openServed(program string, on *stage, serveCloud func(*stage) error) (_ *stage, err error) {
 	if err := on.makeDir(); err != nil {
 		return nil, err
 	}
@@ -98,16 +105,13 @@ func openEmulated(program string) (_ *stage, err error) {
 		}
 	}()
 	on.root = filepath.Join(on.dir, "root")
-	on.lxdDir = filepath.Join(on.dir, "counted")
-	for _, folder := range []string{on.root, on.lxdDir} {
-		if err := os.Mkdir(folder, 0o755); err != nil {
-			return nil, err
-		}
+	if err := os.Mkdir(on.root, 0o755); err != nil {
+		return nil, err
 	}
 	if err := on.serveGitHub(program); err != nil {
 		return nil, err
 	}
-	return on, on.serveLXD()
+	return on, serveCloud(on)
 }
 
 func (on *stage) makeDir() error {
@@ -164,6 +168,11 @@ func (on *stage) serveGitHub(program string) error {
 
 // serveLXD emulates LXD behind a socket that counts the calls.
 func (on *stage) serveLXD() error {
+	on.lxdCalls = new(atomic.Int64)
+	on.lxdDir = filepath.Join(on.dir, "counted")
+	if err := os.Mkdir(on.lxdDir, 0o755); err != nil {
+		return err
+	}
 	server, err := lxd.New(lxd.Options{
 		Dir:    on.dir,
 		Timing: lxd.Quick(),
@@ -214,7 +223,11 @@ func (on *stage) close(ctx context.Context) error {
 
 // environment is what hooks get of the stage.
 func (on *stage) environment() []string {
-	return []string{"LXD_DIR=" + on.lxdDir, "GITHUB_RUNNER_ROOT=" + on.root}
+	variables := []string{"GITHUB_RUNNER_ROOT=" + on.root}
+	if on.lxdDir != "" {
+		variables = append(variables, "LXD_DIR="+on.lxdDir)
+	}
+	return variables
 }
 
 func (on *stage) lxdSocket() string { return filepath.Join(on.lxdDir, "unix.socket") }

@@ -72,6 +72,9 @@ func newUnit(on *stage, charm, name string) (*unit, error) {
 			"dockerhub-mirror":   "",
 		},
 	}
+	if on.openStack != nil {
+		maps.Copy(u.config, on.openStack.options)
+	}
 	if err := u.unpack(charm); err != nil {
 		return nil, fmt.Errorf("cannot set up a unit: %w", err)
 	}

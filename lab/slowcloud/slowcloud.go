@@ -44,6 +44,9 @@ type Options struct {
 	// Insight lets the cloud look into its instances: Working, TookJob,
 	// PreJobDone and Completed are told, and PreJobDone sees the marker.
 	Insight bool
+	// Inspection lets the cloud look into one instance at a time, by Inspect, where
+	// its list tells nothing. It takes as long as a call.
+	Inspection bool
 	// BootDeadline is what Prepare puts into its templates.
 	BootDeadline time.Duration
 
@@ -65,6 +68,14 @@ func Slow() Options {
 		DeleteTakes:  12 * time.Second,
 		BootDeadline: 20 * time.Minute,
 	}
+}
+
+// Inspected returns the options of a cloud like Slow's that can be asked what
+// happens in one instance.
+func Inspected() Options {
+	options := Slow()
+	options.Inspection = true
+	return options
 }
 
 // Fast returns the options of a cloud that does all at once and tells all.
@@ -89,7 +100,10 @@ type Cloud struct {
 	most     int
 }
 
-var _ runner.Cloud = (*Cloud)(nil)
+var (
+	_ runner.Cloud     = (*Cloud)(nil)
+	_ runner.Inspector = (*Cloud)(nil)
+)
 
 // New returns an empty cloud.
 func New(options Options) *Cloud {
@@ -144,6 +158,23 @@ func (c *Cloud) List(ctx context.Context) ([]runner.Instance, error) {
 	return list, nil
 }
 
+// Inspect implements runner.Inspector, where Options.Inspection is set.
+func (c *Cloud) Inspect(ctx context.Context, instance runner.Instance) (runner.Instance, error) {
+	after, err := c.begin(ctx, "Inspect", instance.Name, c.options.CallTakes)
+	if err != nil || after != nil {
+		return instance, cmp.Or(err, after)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := c.machines[instance.Name]
+	if !c.options.Inspection || m == nil || m.gone() || m.last().Status != runner.StatusRunning {
+		return instance, fmt.Errorf("cannot look into %s: %w", instance.Name, runner.ErrUnreachable)
+	}
+	now := m.last()
+	instance.Working, instance.TookJob, instance.PreJobDone, instance.Completed = now.Working, now.TookJob, now.PreJobDone, now.Completed
+	return instance, nil
+}
+
 // Create implements runner.Cloud.
 func (c *Cloud) Create(ctx context.Context, template runner.Template, birth runner.Birth) error {
 	c.count(1)
@@ -168,7 +199,7 @@ func (c *Cloud) Create(ctx context.Context, template runner.Template, birth runn
 	return after
 }
 
-// PreJobDone implements runner.Cloud. Without Options.Insight it learns of the
+// PreJobDone implements runner.Cloud. Without Options.Insight or Inspection it learns of the
 // instance's end alone.
 func (c *Cloud) PreJobDone(ctx context.Context, name string) error {
 	after, err := c.begin(ctx, "PreJobDone", name, c.options.CallTakes)
@@ -178,7 +209,7 @@ func (c *Cloud) PreJobDone(ctx context.Context, name string) error {
 	for {
 		c.mu.Lock()
 		m := c.machines[name]
-		if m == nil || m.gone() || c.options.Insight && m.last().PreJobDone {
+		if m == nil || m.gone() || (c.options.Insight || c.options.Inspection) && m.last().PreJobDone {
 			c.mu.Unlock()
 			return after
 		}
