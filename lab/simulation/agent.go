@@ -90,7 +90,7 @@ func (u *unit) askAgent() (string, error) {
 	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return u.world.network.dial(ctx, filepath.Join(u.world.folder(), charmunit.AgentSocket))
+			return u.world.network.Dial(ctx, "unix", filepath.Join(u.world.folder(), charmunit.AgentSocket))
 		},
 	}}
 	response, err := client.Get("http://agent/status")

@@ -147,7 +147,7 @@ func (w *world) send(method, url, address string, body any) error {
 	}
 	client := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
-		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return w.network.dial(ctx, address) },
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return w.network.Dial(ctx, "unix", address) },
 	}}
 	request, err := http.NewRequest(method, url, bytes.NewReader(encoded))
 	if err != nil {

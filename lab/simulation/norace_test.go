@@ -3,6 +3,6 @@
 package simulation
 
 const (
-	usualSeeds = 100
+	usualSeeds = 200
 	oneIn      = 1
 )

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github-runner/lab/pipe"
 )
 
 // Kill says when a process dies: at its effect of that number, from 1, before or
@@ -25,7 +27,7 @@ var errDead = errors.New("this process was killed")
 // process is one run of the charm's program. Once it is dead, nothing that it
 // does has an effect, and nothing answers it.
 type process struct {
-	network *network
+	network *pipe.Network
 	// told is called once, by the call that the process dies at.
 	told func(call string)
 	// made is called after each effect that was not the last.
@@ -55,7 +57,7 @@ type process struct {
 // that does not wait.
 const mostCalls = 1500
 
-func newProcess(ctx context.Context, network *network, kill Kill, told, made func(string)) (context.Context, *process) {
+func newProcess(ctx context.Context, network *pipe.Network, kill Kill, told, made func(string)) (context.Context, *process) {
 	ctx, end := context.WithCancel(ctx)
 	return ctx, &process{network: network, kill: kill, told: told, made: made, end: end, conns: map[net.Conn]bool{}, calls: map[string]int{}}
 }
@@ -167,7 +169,7 @@ func (p *process) holds(release func()) {
 func (p *process) listen(address string) (net.Listener, error) {
 	var l net.Listener
 	err := p.look(func() (err error) {
-		l, err = p.network.listen(address)
+		l, err = p.network.Listen("unix", address)
 		return err
 	})
 	if err != nil {
@@ -238,7 +240,7 @@ func (p *process) dial(address string) func(context.Context, string, string) (ne
 	return func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var conn net.Conn
 		err := p.look(func() (err error) {
-			conn, err = p.network.dial(ctx, address)
+			conn, err = p.network.Dial(ctx, "", address)
 			return err
 		})
 		if err != nil {

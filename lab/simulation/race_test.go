@@ -6,5 +6,5 @@ package simulation
 // with it, and one moment in so many is tried.
 const (
 	usualSeeds = 4
-	oneIn      = 12
+	oneIn      = 48
 )

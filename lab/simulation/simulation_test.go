@@ -55,10 +55,17 @@ func inside() (code int, ok bool) {
 	return 0, true
 }
 
+// longest is how long a life may take of the time of clocks: the longest takes seconds,
+// and one with a goroutine that holds a mutex while it waits would take for ever.
+const longest = 10 * time.Minute
+
 // live lives through a plan and complains of what was wrong.
 func live(t *testing.T, plan Plan) Report {
 	t.Helper()
 	dir := room(t)
+	// Outside of the life, where time passes whatever happens in it.
+	hangs := time.AfterFunc(longest, func() { panic(plan.Name + " hangs; again: " + plan.again()) })
+	defer hangs.Stop()
 	var report Report
 	synctest.Test(t, func(t *testing.T) { report = Live(dir, plan) })
 	if len(report.Violations) > 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 
 	"github-runner/lab/github"
 	"github-runner/lab/lxd"
+	"github-runner/lab/pipe"
 )
 
 // The addresses of the world's network.
@@ -27,7 +29,7 @@ const (
 // world is a machine with LXD, and GitHub.
 type world struct {
 	dir     string
-	network *network
+	network *pipe.Network
 	kernel  kernel
 	github  *github.Server
 	guests  *guests
@@ -48,7 +50,7 @@ var timing = lxd.Timing{
 
 // newWorld makes a world in a folder that is empty.
 func newWorld(dir string, story *story) (*world, error) {
-	w := &world{dir: dir, network: newNetwork(), story: story}
+	w := &world{dir: dir, network: pipe.NewNetwork(), story: story}
 	application := filepath.Join(dir, "actions-runner-linux-x64-2.999.1.tar.gz")
 	if err := os.WriteFile(application, nil, 0o600); err != nil {
 		return nil, err
@@ -62,7 +64,7 @@ func newWorld(dir string, story *story) (*world, error) {
 		return nil, err
 	}
 	w.guests = newGuests(w.github, filepath.Join(w.folder(), "exchange"), story)
-	listener, err := w.network.listen(gitHubAddress)
+	listener, err := w.network.Listen("tcp", gitHubAddress)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +102,7 @@ func (w *world) boot() error {
 		return err
 	}
 	server, err := lxd.New(lxd.Options{
-		Dir: w.dir, Open: w.network.listen, Processes: w.path("proc"), Listen: w.guests.listen, Timing: timing, Log: silent(),
+		Dir: w.dir, Open: w.open, Processes: w.path("proc"), Listen: w.guests.listen, Timing: timing, Log: silent(),
 	})
 	if err != nil {
 		return err
@@ -166,4 +168,9 @@ func silent() *logrus.Entry {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	return logrus.NewEntry(log)
+}
+
+// open lets a server of the emulated LXD listen.
+func (w *world) open(address string) (net.Listener, error) {
+	return w.network.Listen("unix", address)
 }
