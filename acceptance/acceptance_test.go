@@ -4,29 +4,37 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github-runner/lab"
 )
 
 const (
 	buildDeadline = 10 * time.Minute
 	// commandDeadline is more than any command of a session may take.
 	commandDeadline = 5 * time.Minute
-	labDeadline     = 6 * time.Minute
+	// labDeadline is for a lab that does not give up by itself.
+	labDeadline = 16 * time.Minute
 
 	// Labs at one time: the emulation costs little, real containers share a
 	// disk.
 	emulatedLabs = 4
 	realLabs     = 2
+	// Labs that share one real OpenStack wait for it more than they work.
+	sharingLabs = 4
 )
 
 // pebbleModule pins what supervises the unit's services, pebblePackage is its
@@ -55,7 +63,24 @@ func testMain(m *testing.M) int {
 			return 1
 		}
 	}
+	if err := playTogether(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	return m.Run()
+}
+
+// playTogether lets as many sessions be played at one time as labs may be up, unless
+// -parallel is given: they wait more than they compute, and go test plays no more than
+// there are processors.
+func playTogether() error {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if given || runtime.GOMAXPROCS(0) >= emulatedLabs {
+		return nil
+	}
+	return flag.Set("test.parallel", strconv.Itoa(emulatedLabs))
 }
 
 // noteSources looks at every source, so that the go command knows what this test
@@ -109,24 +134,32 @@ func build(bin string) error {
 }
 
 func TestEmulated(t *testing.T) {
-	run(t, stage{cloud: "emulated", labs: make(chan struct{}, emulatedLabs)}, sessions(t))
+	untagged := func(file string) bool { return !isTagged(t, file, openstackOnlyTag) }
+	run(t, stage{cloud: lab.CloudEmulated, labs: make(chan struct{}, emulatedLabs)}, sessions(t, untagged))
+}
+
+func TestOpenStack(t *testing.T) {
+	tagged := func(file string) bool {
+		return isTagged(t, file, openstackTag) || isTagged(t, file, openstackEmulatedTag) || isTagged(t, file, openstackOnlyTag)
+	}
+	run(t, stage{cloud: lab.CloudOpenStackEmulated, labs: make(chan struct{}, emulatedLabs)}, sessions(t, tagged))
 }
 
 func TestReal(t *testing.T) {
-	var tagged []string
-	for _, file := range sessions(t) {
-		if isTagged(t, file, realTag) {
-			tagged = append(tagged, file)
-		}
-	}
-	run(t, stage{cloud: "lxd", labs: make(chan struct{}, realLabs)}, tagged)
+	tagged := func(file string) bool { return isTagged(t, file, realTag) }
+	run(t, stage{cloud: lab.CloudLXD, labs: make(chan struct{}, realLabs)}, sessions(t, tagged))
 }
 
-func sessions(t *testing.T) []string {
+// sessions are the files of those that run on a cloud.
+func sessions(t *testing.T, runs func(file string) bool) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join("testdata", "*.txtar"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no sessions in testdata: %v", err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files = slices.DeleteFunc(files, func(file string) bool { return !runs(file) })
+	if len(files) == 0 {
+		t.Fatal("no sessions in testdata")
 	}
 	return files
 }
@@ -135,6 +168,16 @@ func sessions(t *testing.T) []string {
 const (
 	// realTag: it also runs on a real LXD.
 	realTag = "[real]"
+	// openstackTag: it also runs on OpenStacks: on an emulated one whenever all tests run,
+	// on a real one in its turn.
+	openstackTag = "[openstack]"
+	// openstackRealTag: and on a real one whenever all tests run.
+	openstackRealTag = "[openstack-real]"
+	// openstackEmulatedTag: it also runs on an emulated OpenStack, which it gives orders to,
+	// or which alone answers a dozen units in time.
+	openstackEmulatedTag = "[openstack-emulated]"
+	// openstackOnlyTag: it is about an emulated OpenStack alone.
+	openstackOnlyTag = "[openstack-only]"
 	// hooksTag: hooks alone look after the runners, without the resident agent.
 	hooksTag = "[hooks]"
 )
@@ -162,17 +205,23 @@ func isTagged(t testing.TB, path, tag string) bool {
 	return false
 }
 
+// binDir is the folder of what is tested.
+func binDir(t *testing.T) string {
+	t.Helper()
+	bin, err := filepath.Abs(os.Getenv(binEnv))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bin
+}
+
 func run(t *testing.T, on stage, files []string) {
 	t.Helper()
 	if err := noteSources(); err != nil {
 		t.Fatal(err)
 	}
-	bin, err := filepath.Abs(os.Getenv(binEnv))
-	if err != nil {
-		t.Fatal(err)
-	}
-	on.bin = bin
-	on.charm = filepath.Join(bin, "github-runner_"+runtime.GOARCH+".charm")
+	on.bin = binDir(t)
+	on.charm = filepath.Join(on.bin, "github-runner_"+runtime.GOARCH+".charm")
 	// A short path: the sockets of a lab must fit into 108 characters.
 	root, err := os.MkdirTemp("", "acc-")
 	if err != nil {

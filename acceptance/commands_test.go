@@ -18,20 +18,26 @@ import (
 )
 
 const (
-	waitDeadline = 20 * time.Second
-	waitInterval = 100 * time.Millisecond
+	// waitDeadline is how long a command is repeated. It may be long: what comes, comes
+	// before, and what does not come fails anyhow.
+	waitDeadline = 60 * time.Second
+	// The pauses between two tries grow from one to the other: each try starts
+	// processes, and those of several sessions would keep a processor busy.
+	shortestPause = 100 * time.Millisecond
+	longestPause  = 500 * time.Millisecond
 )
 
 func commands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
-		"lab":        program("lab"),
-		"juju":       program("juju"),
-		"wait-until": waitUntil,
-		"same":       same,
-		"distinct":   distinct,
-		"took":       took,
-		"needs-root": needsRoot,
-		"story":      story,
+		"lab":            program("lab"),
+		"juju":           program("juju"),
+		"wait-until":     waitUntil,
+		"same":           same,
+		"distinct":       distinct,
+		"took":           took,
+		"needs-root":     needsRoot,
+		"story":          story,
+		"policy-service": policyCommand,
 	}
 }
 
@@ -90,19 +96,17 @@ func took(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // waitUntil repeats a command until its output matches. A command that fails
-// matches nothing. Only the last output is kept.
+// matches nothing. Only the last output is kept. A try that has begun may end: some
+// run a hook, which waits for the new runners that it has made.
 func waitUntil(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 2 {
 		ts.Fatalf("usage: wait-until REGEXP COMMAND…")
 	}
 	pattern, err := regexp.Compile("(?m)" + args[0])
 	ts.Check(err)
-	ctx, cancel := context.WithTimeout(context.Background(), waitDeadline)
-	defer cancel()
-	pause := time.NewTicker(waitInterval)
-	defer pause.Stop()
-	for {
-		out, err := poll(ctx, ts, args[1:])
+	deadline := time.After(waitDeadline)
+	for pause := shortestPause; ; pause = min(pause*3/2, longestPause) {
+		out, err := poll(ts, args[1:])
 		match := pattern.FindStringSubmatch(out)
 		if err == nil && (match != nil) != neg {
 			fmt.Fprint(ts.Stdout(), out)
@@ -110,15 +114,17 @@ func waitUntil(ts *testscript.TestScript, neg bool, args []string) {
 			return
 		}
 		select {
-		case <-pause.C:
-		case <-ctx.Done():
+		case <-time.After(pause):
+		case <-deadline:
 			ts.Fatalf("waited for %v in vain; last came (error: %v)\n%s", waitDeadline, err, out)
 		}
 	}
 }
 
 // poll runs a command in the session's environment without a word in its log.
-func poll(ctx context.Context, ts *testscript.TestScript, args []string) (string, error) {
+func poll(ts *testscript.TestScript, args []string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), commandDeadline)
+	defer cancel()
 	// env finds the program by the session's PATH.
 	cmd := exec.CommandContext(ctx, "env", args...)
 	cmd.Dir = ts.MkAbs(".")

@@ -15,8 +15,11 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// templateSource is where the version of the recipe for runners stands.
-const templateSource = "../charm/lxd/prepare.go"
+// templateSources are where the versions of the recipes for runners stand, one for each
+// cloud.
+func templateSources() []string {
+	return []string{"../charm/lxd/prepare.go", "../charm/openstack/prepare.go"}
+}
 
 // templateVersion is the line that says it.
 var templateVersion = regexp.MustCompile(`(?m)^const templateVersion = ([0-9]+)$`)
@@ -43,41 +46,59 @@ func nextCharm() (command func(*testscript.TestScript, bool, []string), remove f
 	return command, func() error { return os.RemoveAll(dir) }
 }
 
-// buildNext builds the next charm by an overlay over one source file.
-func buildNext(dir string) error {
-	source, err := os.ReadFile(templateSource)
+// raised returns a source file with a raised template version.
+func raised(path string) ([]byte, error) {
+	source, err := os.ReadFile(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	match := templateVersion.FindSubmatch(source)
 	if match == nil {
-		return fmt.Errorf("%s names no template version", templateSource)
+		return nil, fmt.Errorf("%s names no template version", path)
 	}
 	version, err := strconv.Atoi(string(match[1]))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	replaced := filepath.Join(dir, "prepare.go")
-	next := templateVersion.ReplaceAll(source, fmt.Appendf(nil, "const templateVersion = %d", version+1))
-	if err := os.WriteFile(replaced, next, 0o644); err != nil {
-		return err
+	return templateVersion.ReplaceAll(source, fmt.Appendf(nil, "const templateVersion = %d", version+1)), nil
+}
+
+// writeOverlay writes an overlay over the sources that have template versions.
+func writeOverlay(dir string) (path string, err error) {
+	replace := make(map[string]string)
+	for i, source := range templateSources() {
+		next, err := raised(source)
+		if err != nil {
+			return "", err
+		}
+		original, err := filepath.Abs(source)
+		if err != nil {
+			return "", err
+		}
+		replace[original] = filepath.Join(dir, fmt.Sprintf("prepare%d.go", i))
+		if err := os.WriteFile(replace[original], next, 0o644); err != nil {
+			return "", err
+		}
 	}
-	original, err := filepath.Abs(templateSource)
+	overlay, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
-		return err
+		return "", err
 	}
-	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{original: replaced}})
+	path = filepath.Join(dir, "overlay.json")
+	return path, os.WriteFile(path, overlay, 0o644)
+}
+
+// buildNext builds the next charm by an overlay over the sources.
+func buildNext(dir string) error {
+	overlay, err := writeOverlay(dir)
 	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, "overlay.json"), overlay, 0o644); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), buildDeadline)
 	defer cancel()
 	program, pebble := filepath.Join(dir, "github-runner"), filepath.Join(dir, "pebble")
 	for _, step := range [][]string{
-		{"build", "-overlay", filepath.Join(dir, "overlay.json"), "-trimpath", "-ldflags", "-X main.version=next", "-o", program, "./cmd/github-runner"},
+		{"build", "-overlay", overlay, "-trimpath", "-ldflags", "-X main.version=next", "-o", program, "./cmd/github-runner"},
 		{"build", "-C", "tools/pebble", "-trimpath", "-o", pebble, pebblePackage},
 		{"run", "./cmd/packcharm", "--binary", program, "--pebble", pebble, "--output", dir},
 	} {

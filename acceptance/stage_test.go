@@ -15,7 +15,10 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"go.yaml.in/yaml/v3"
 
+	"github-runner/lab"
+	"github-runner/lab/allinone"
 	"github-runner/lab/skip"
 )
 
@@ -25,21 +28,29 @@ const obstacle = "cannot start a lab on real LXD: "
 // stage is what sessions of one cloud are played on.
 type stage struct {
 	cloud string
-	bin   string
-	charm string
+	// share is the directory of a lab with a real OpenStack, where each session has a
+	// project of its own; "": each session's lab has a cloud of its own.
+	share string
+	// guests are what the servers of a real OpenStack are; "" is as 'lab up' has it.
+	guests allinone.Guests
+	bin    string
+	charm  string
 	// labs holds one element for each lab that is up.
 	labs chan struct{}
 }
 
-// condition answers [real] and [emulated] in sessions.
+// condition answers what sessions ask of the cloud that they are on.
 func (s stage) condition(name string) (bool, error) {
-	switch name {
-	case "real":
-		return s.cloud == "lxd", nil
-	case "emulated":
-		return s.cloud == "emulated", nil
+	on := lab.Lab{Cloud: s.cloud}
+	conditions := map[string]bool{
+		"real": !on.Emulated(), "emulated": on.Emulated(),
+		"lxd": on.OnLXD(), "openstack": !on.OnLXD(),
 	}
-	return false, fmt.Errorf("unknown condition %q", name)
+	is, known := conditions[name]
+	if !known {
+		return false, fmt.Errorf("unknown condition %q", name)
+	}
+	return is, nil
 }
 
 // setup brings up the session's lab, and sees to it that it goes again.
@@ -58,6 +69,7 @@ func (s stage) setup(env *testscript.Env) error {
 	}
 	env.Values[clockKey{}] = &clock{}
 	env.Values[testKey{}] = t
+	env.Values[policyKey{}] = &policyService{}
 	if err := setKills(env); err != nil {
 		return err
 	}
@@ -68,17 +80,43 @@ func (s stage) setup(env *testscript.Env) error {
 	env.Defer(func() { s.strike(t, dir) })
 
 	up := []string{"up", "--cloud", s.cloud}
+	if s.share != "" {
+		up = append(up, "--share", s.share)
+	}
+	if s.guests != "" {
+		up = append(up, "--guests", string(s.guests))
+	}
 	if isTagged(t, sessionOf(t), hooksTag) {
 		up = append(up, "--no-agent")
 	}
-	out, err := s.lab(dir, up...)
-	if err != nil && s.cloud == "lxd" && strings.Contains(out, obstacle) {
+	out, err := s.run(dir, up...)
+	if err != nil && s.cloud == lab.CloudLXD && strings.Contains(out, obstacle) {
 		skip.Because(t, "real LXD can't run here: %s", out)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot bring up a lab: %w\n%s", err, out)
 	}
-	return nil
+	return setCloudConfig(env, dir)
+}
+
+// setCloudConfig sets $CLOUD_CONFIG to a file for "juju deploy --config" that tells
+// the sessions' applications of the lab's cloud.
+func setCloudConfig(env *testscript.Env, dir string) error {
+	content, err := os.ReadFile((&lab.Lab{Dir: dir}).OptionsPath())
+	if err != nil {
+		return err
+	}
+	var options map[string]any
+	if err := yaml.Unmarshal(content, &options); err != nil {
+		return err
+	}
+	options["other"] = options[lab.DeployedName]
+	if content, err = yaml.Marshal(options); err != nil {
+		return err
+	}
+	file := filepath.Join(env.WorkDir, "cloud.yaml")
+	env.Setenv("CLOUD_CONFIG", file)
+	return os.WriteFile(file, content, 0o600)
 }
 
 // setKills tells the session "kills" how often to kill, and how many jobs that makes:
@@ -119,7 +157,7 @@ func (s stage) strike(t testing.TB, dir string) {
 	if t.Failed() {
 		showLogs(t, dir)
 	}
-	if out, err := s.lab(dir, "down"); err != nil {
+	if out, err := s.run(dir, "down"); err != nil {
 		t.Errorf("cannot take the lab down: %v\n%s", err, out)
 	}
 	for _, left := range processesOf(dir) {
@@ -128,8 +166,8 @@ func (s stage) strike(t testing.TB, dir string) {
 	}
 }
 
-// lab runs a command of the lab outside a session.
-func (s stage) lab(dir string, args ...string) (string, error) {
+// run runs a command of the lab outside a session.
+func (s stage) run(dir string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), labDeadline)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "lab"), args...)

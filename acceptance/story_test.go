@@ -18,6 +18,8 @@ var (
 	hostAndPort = regexp.MustCompile(`(127\.0\.0\.1|198\.51\.100\.[0-9]+)(:[0-9]+)?`)
 	requestID   = regexp.MustCompile(`request "[0-9A-F:]+"`)
 	ending      = regexp.MustCompile(`([0-9]+) (dead|finishing)\b`)
+	// How long OpenStack takes to delete a server is its own matter.
+	deleting = regexp.MustCompile(`, [0-9]+ deleting\b`)
 	// Other labs on this machine bring addresses and take them away.
 	otherLabs  = regexp.MustCompile(`the network ACL is not what addresses`)
 	cameOnline = regexp.MustCompile(`^INFO online: (.*) (event=\S+)$`)
@@ -42,6 +44,7 @@ func story(ts *testscript.TestScript, neg bool, args []string) {
 		line = clockTime.ReplaceAllString(line, "TIME")
 		line = hostAndPort.ReplaceAllString(line, "HOST")
 		line = requestID.ReplaceAllString(line, "request ID")
+		line = deleting.ReplaceAllString(line, "")
 		line = ending.ReplaceAllString(line, "$1 ending")
 		if match := cameOnline.FindStringSubmatch(line); match != nil {
 			if online > 0 {
