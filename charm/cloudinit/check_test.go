@@ -11,8 +11,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -178,7 +178,7 @@ func TestCheckAsksThePolicyService(t *testing.T) {
 	}
 }
 
-func TestCheckConnectsPatientlyAndAsksOnce(t *testing.T) {
+func TestCheckConnectsPatiently(t *testing.T) {
 	closed, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -191,38 +191,50 @@ func TestCheckConnectsPatientlyAndAsksOnce(t *testing.T) {
 	if pass || refused != "repo-policy-check-failure 0" || !strings.Contains(said, "no connection to http://"+address+" within 1 s") {
 		t.Errorf("where nobody listens: %v %q %s", pass, refused, said)
 	}
+}
 
-	late := make(chan int, 1)
-	go func() {
-		// The check, another process, has to find nobody at first. Where it starts later
-		// than this it finds the listener at once, and the test passes as well.
-		time.Sleep(500 * time.Millisecond)
-		listener, err := net.Listen("tcp4", address)
-		if err != nil {
-			late <- -1
-			return
-		}
-		defer listener.Close()
-		count := 0
-		listener.(*net.TCPListener).SetDeadline(time.Now().Add(4 * time.Second))
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				late <- count
-				return
+// A service that restarts hangs up on who it has not heard. Who it heard has no token any
+// more.
+func TestCheckAsksAgainWhereTheConnectionBreaks(t *testing.T) {
+	for name, test := range map[string]struct {
+		breaks   int32
+		answer   int
+		asked    int32
+		patience int
+		refused  string
+		says     string
+	}{
+		"then it may run":       {breaks: 2, answer: http.StatusNoContent, asked: 3, patience: 60, says: "the job may run"},
+		"then the answer is no": {breaks: 1, answer: http.StatusForbidden, asked: 2, patience: 60, refused: "repo-policy-check-failure 403", says: "may not run"},
+		"the token is used":     {breaks: 1, answer: http.StatusUnauthorized, asked: 2, patience: 60, refused: "repo-policy-check-failure 503", says: "can't be found out: the connection broke"},
+		"for ever":              {breaks: 100, patience: 1, refused: "repo-policy-check-failure 0", says: "does not answer"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var asked atomic.Int32
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if asked.Add(1) > test.breaks {
+					w.WriteHeader(test.answer)
+					return
+				}
+				conn, _, err := w.(http.Hijacker).Hijack()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				conn.Close()
+			}))
+			defer server.Close()
+			c := newChecker(t, server.URL)
+			c.patience = test.patience
+			c.write("policy-token", policyToken)
+			said, refused, pass := c.run("push", nil)
+			if pass != (test.refused == "") || refused != test.refused || !strings.Contains(said, test.says) {
+				t.Errorf("%v %q %s", pass, refused, said)
 			}
-			count++
-			conn.Close()
-		}
-	}()
-	c.patience = 60
-	c.write("policy-token", policyToken)
-	said, refused, pass = c.run("push", nil)
-	if pass || refused != "repo-policy-check-failure 0" || !strings.Contains(said, "does not answer") {
-		t.Errorf("where it hangs up: %v %q %s", pass, refused, said)
-	}
-	if count := <-late; count != 1 {
-		t.Errorf("it connects %d times to who hangs up", count)
+			if test.asked > 0 && asked.Load() != test.asked {
+				t.Errorf("it asked %d times", asked.Load())
+			}
+		})
 	}
 }
 
