@@ -16,12 +16,12 @@ PROGRAMS := bin/github-runner bin/lab bin/packcharm
 # A module of its own pins the daemon that is shipped beside our binary.
 PEBBLE := build -C tools/pebble -trimpath -buildvcs=false -ldflags '-s -w'
 
-.PHONY: help setup build charm test check simulate demo bench clean bin/application FORCE
+.PHONY: help setup build charm test check simulate openstack openstack-down test-openstack demo bench clean bin/application FORCE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
 help: ## List what can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | sed 's/|/                 /; s/^\(.\{17\}\) */\1/'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | sed 's/|/                      /; s/^\(.\{22\}\) */\1/'
 
 setup: ## Install what is needed on Debian or Ubuntu, and the pinned Go toolchain
 	@tools/setup.sh
@@ -50,6 +50,18 @@ simulate: ## Live through SEEDS=1000 units' lives with faults and kills, from se
 
 demo: setup build $(NATIVE) ## Show the charm's main story, on real LXD where it can run
 	@demo/demo.sh
+
+GUESTS ?= fake
+openstack: setup build $(NATIVE) ## Start a lab on a real OpenStack (Debian 12; GUESTS=qemu for servers that boot)
+	@tools/setup.sh openstack
+	bin/lab up --cloud openstack --guests '$(GUESTS)'
+
+openstack-down: ## End that lab, and remove all of it
+	bin/lab down
+
+test-openstack: setup check build ## Test a real OpenStack of the lab's own, from up to down (Debian 12)
+	@tools/setup.sh openstack
+	@tools/test-openstack.sh
 
 bench: setup build ## Measure start-up, reconciliation and update-status
 	bin/lab bench

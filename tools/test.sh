@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs every test, those against a real LXD on a daemon of the tests' own where
-# one can run. Its last words are go test's.
+# Runs every test, those against a real LXD or a real OpenStack on one of the tests'
+# own where it can run. Its last words are go test's.
 set -eu
 cd "$(dirname "$0")/.."
 # Its own, so that two runs do not end each other's.
@@ -28,6 +28,18 @@ case $choice in
     echo "NOT TESTED on real LXD: the tests take the emulation"
     ;;
 esac
+if openstack=$(bin/lab up --dry-run --cloud openstack 2>&1); then
+    echo "$openstack"
+    echo "NOT TESTED here: servers that boot, and the other sessions on a real OpenStack; 'make test-openstack' does"
+else
+    echo "$openstack"
+    if [ "${ACCEPTANCE_REAL:-}" = require ]; then
+        echo "error: a real OpenStack can't run here, and ACCEPTANCE_REAL=require asks for it" >&2
+        exit 1
+    fi
+    echo "NOT TESTED on a real OpenStack: the tests take the emulation"
+    openstack=
+fi
 
 # -count=1: to keep results, go test would look again at every file that a test has
 # opened, and the lives of the simulation open millions.
@@ -35,5 +47,9 @@ esac
 # Without the race detector ten times as many lives are lived in the same time.
 tools/with-go.sh go test -count=1 -timeout 40m ./lab/simulation
 
-# One package at a time: containers, processors and bridges are shared.
-CGO_ENABLED=1 tools/with-go.sh go test -race -count=1 -p 1 -timeout 40m ./...
+# A real OpenStack's services answer too late beside other tests.
+[ -z "$openstack" ] || CGO_ENABLED=0 tools/with-go.sh go test -count=1 -timeout 30m -run '^TestRealOpenStack$' ./acceptance
+
+# Two packages at a time: the acceptance tests, which mostly wait, and the others one
+# after the other beside them. Containers, processors and bridges are shared.
+CGO_ENABLED=1 tools/with-go.sh go test -race -count=1 -p 2 -timeout 55m -skip '^TestRealOpenStack$' ./...

@@ -10,3 +10,11 @@ GO_SHA256_arm64=02b36b6787b3ac767668f630e2998df45a3b1f9ffee08d1bf3ef6487cd658d99
 # lab's own LXD daemon and its test image need.
 BUILD_PACKAGES='gcc libc6-dev curl unzip ca-certificates logrotate systemd procps jq python3 e2fsprogs'
 LXD_PACKAGES='lxd lxd-client btrfs-progs debootstrap dnsmasq-base nftables iproute2 squashfs-tools'
+
+# What the lab's own OpenStack needs, and the release of Debian that has it: Zed.
+# Servers are made by QEMU for this machine's architecture alone.
+OPENSTACK_DEBIAN=bookworm
+OPENSTACK_PACKAGES='keystone placement-api glance-api neutron-server
+nova-api nova-conductor nova-scheduler nova-compute-kvm
+mariadb-server rabbitmq-server memcached python3-memcache uwsgi-plugin-python3
+genisoimage qemu-utils debootstrap squashfs-tools e2fsprogs iproute2'
