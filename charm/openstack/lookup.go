@@ -2,6 +2,7 @@ package openstack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -32,15 +33,32 @@ type thing struct {
 // find looks up what the options name.
 func (c *Cloud) find(ctx context.Context, in services) (found ground, err error) {
 	flavor, err := c.findFlavor(ctx, in)
-	if err != nil {
+	if err == nil {
+		found.flavor = flavor.ID
+		found.image, found.warnings, err = c.findImage(ctx, in, flavor)
+	}
+	if err != nil && !errors.As(err, new(runner.Trouble)) {
 		return ground{}, err
 	}
-	found.flavor = flavor.ID
-	if found.image, found.warnings, err = c.findImage(ctx, in, flavor); err != nil {
+	network, networkErr := c.findNetwork(ctx, in)
+	if err := together(err, networkErr); err != nil {
 		return ground{}, err
 	}
-	found.network, err = c.findNetwork(ctx, in)
-	return found, err
+	found.network = network
+	return found, nil
+}
+
+// together is one error of two that a person must act on, so that both can be mended at
+// once; else the first that there is.
+func together(first, second error) error {
+	var one, other runner.Trouble
+	if errors.As(first, &one) && errors.As(second, &other) {
+		return runner.Trouble{Advice: one.Advice + ", and " + other.Advice, Err: fmt.Errorf("%w; %w", one.Err, other.Err)}
+	}
+	if first != nil {
+		return first
+	}
+	return second
 }
 
 // findFlavor reads all flavors: their IDs need not look like one, and a cloud has
@@ -216,5 +234,5 @@ func shown(one thing) string {
 	if one.name == "" || one.name == one.id {
 		return oneLine(one.id)
 	}
-	return oneLine(one.name) + " (" + oneLine(one.id) + ")"
+	return oneLine(one.name) + " (ID " + oneLine(one.id) + ")"
 }
