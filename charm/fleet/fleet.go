@@ -30,10 +30,11 @@ type Assembler struct {
 	// PolicyPort is where the unit's policy service answers on the runners' bridge;
 	// 0: jobs are not checked, as in simulations, which have no service.
 	PolicyPort uint16
-	// Host and GitHub are the ways to the outside; those of this machine where
-	// they are zero.
-	Host   lxd.Host
-	GitHub github.Way
+	// Host, GitHub and OpenStack are the ways to the outside; those of this machine
+	// where they are zero.
+	Host      lxd.Host
+	GitHub    github.Way
+	OpenStack OpenStackWay
 }
 
 // Assemble implements charm.Charm's Assemble. It makes no call.

@@ -36,6 +36,15 @@ const (
 	guestSecret = "guest-secret"
 )
 
+// OpenStackWay is the way to an OpenStack, and into the machines there.
+type OpenStackWay struct {
+	// Dial opens connections to OpenStack, Carry wraps what carries calls there, Guests
+	// opens connections to the SSH servers of machines; nil: as the machine does.
+	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
+	Carry  func(http.RoundTripper) http.RoundTripper
+	Guests func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
 // onOpenStack is the place of runners in an OpenStack.
 func (a Assembler) onOpenStack(s state.CharmState, m unit.Materials, to outside) (place, error) {
 	config, err := a.openStackConfig(s, m)
@@ -73,7 +82,7 @@ func (a Assembler) openStackConfig(s state.CharmState, m unit.Materials) (openst
 		Network:          s.OpenStack.Network,
 		Image:            s.OpenStack.Image,
 		Keys:             keys,
-		Door:             guest.Door{Keys: keys, ProxyCommand: s.OpenStack.ProxyCommand},
+		Door:             guest.Door{Keys: keys, ProxyCommand: s.OpenStack.ProxyCommand, Dial: a.OpenStack.Guests},
 		Sent:             openstack.SentImage(s.ImageRelation),
 		ImageLock:        m.Dir.Path(),
 		ManagerAddresses: s.OpenStack.ManagerAddresses,
@@ -82,6 +91,8 @@ func (a Assembler) openStackConfig(s state.CharmState, m unit.Materials) (openst
 		DockerMirror:     s.DockerhubMirror,
 		DebugHosts:       debugHosts(s),
 		Route:            route(s.Proxies),
+		Dial:             a.OpenStack.Dial,
+		Carry:            a.OpenStack.Carry,
 		Log:              m.Log,
 	}
 	if len(config.ManagerAddresses) == 0 {

@@ -83,6 +83,9 @@ type Config struct {
 	Route func(*http.Request) (*url.URL, error)
 	// Dial opens connections to OpenStack; nil: by TCP.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Carry gets what carries calls to OpenStack, and returns what is called in its
+	// place; nil: that itself.
+	Carry func(http.RoundTripper) http.RoundTripper
 	// Log gets warnings and, at level debug, every call; never a secret.
 	Log *logrus.Entry
 }
@@ -139,7 +142,7 @@ func New(config Config) (*Cloud, error) {
 		log = logrus.NewEntry(logrus.StandardLogger())
 	}
 	log = log.WithField("cloud", "openstack")
-	made := &Cloud{config: config, log: log, session: newSession(cloud, way{dial: config.Dial, route: config.Route}, log), ground: newKept[ground]()}
+	made := &Cloud{config: config, log: log, session: newSession(cloud, way{dial: config.Dial, route: config.Route, carry: config.Carry}, log), ground: newKept[ground]()}
 	now := time.Now()
 	made.swept.Store(&now)
 	return made, nil

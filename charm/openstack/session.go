@@ -15,6 +15,7 @@ import (
 
 	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack"
+	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/tokens"
 	"github.com/sirupsen/logrus"
 
 	"github-runner/charm/clouds"
@@ -36,6 +37,8 @@ type session struct {
 type way struct {
 	dial  func(ctx context.Context, network, address string) (net.Conn, error)
 	route func(*http.Request) (*url.URL, error)
+	// carry wraps what carries calls; nil: nothing does.
+	carry func(http.RoundTripper) http.RoundTripper
 }
 
 // services are the clients of OpenStack's services, all with one token.
@@ -80,8 +83,9 @@ func (s *session) login(ctx context.Context) (services, error) {
 	}
 	again := provider.ReauthFunc
 	provider.ReauthFunc = func(ctx context.Context) error {
-		// All who need the new token wait for it: it is not for one to call it off.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callDeadline)
+		// All who need the new token wait for it, whatever becomes of them: it ends with
+		// the first, for who has to give way takes all of its calls along.
+		ctx, cancel := context.WithTimeout(ctx, callDeadline)
 		defer cancel()
 		return again(ctx)
 	}
@@ -90,6 +94,16 @@ func (s *session) login(ctx context.Context) (services, error) {
 
 // find looks up where the services are, and what Nova can do.
 func (s *session) find(ctx context.Context, provider *gophercloud.ProviderClient) (found services, err error) {
+	if answer, ok := provider.GetAuthResult().(tokens.CreateResult); ok {
+		catalog, err := answer.ExtractServiceCatalog()
+		if err != nil {
+			return found, fmt.Errorf("cannot read Keystone's catalog: %w", err)
+		}
+		// gophercloud's own asks the services for their versions until they answer.
+		provider.EndpointLocator = func(options gophercloud.EndpointOpts) (string, error) {
+			return openstack.V3Endpoint(ctx, provider, catalog, options)
+		}
+	}
 	where := gophercloud.EndpointOpts{Region: s.cloud.Region, Availability: gophercloud.Availability(s.cloud.Interface)}
 	if found.compute, err = openstack.NewComputeV2(provider, where); err != nil {
 		return found, fmt.Errorf("cannot find Nova: %w", err)
@@ -162,7 +176,11 @@ func (s *session) carrier() (http.RoundTripper, error) {
 	if last := s.transport.Swap(transport); last != nil {
 		last.CloseIdleConnections()
 	}
-	return observed{inner: transport, log: s.log}, nil
+	inner := http.RoundTripper(transport)
+	if s.way.carry != nil {
+		inner = s.way.carry(transport)
+	}
+	return observed{inner: inner, log: s.log}, nil
 }
 
 // stayThere keeps tokens where they belong: a redirection to another place is not

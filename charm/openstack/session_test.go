@@ -1,6 +1,7 @@
 package openstack
 
 import (
+	"context"
 	"encoding/pem"
 	"io"
 	"log"
@@ -11,9 +12,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github-runner/charm/runner"
 	"github-runner/charm/secret"
+	"github-runner/lab/faults"
 	"github-runner/lab/openstack"
 )
 
@@ -65,6 +68,42 @@ func TestLogins(t *testing.T) {
 }
 
 // Nova's versions decide which one is asked for.
+// Who is to give way does so at once, whichever call of a login hangs.
+func TestLoginsAreCalledOff(t *testing.T) {
+	for name, test := range map[string]struct {
+		slow  string
+		again bool
+	}{
+		"the token":         {slow: "POST /identity/*"},
+		"Neutron's version": {slow: "GET /network/"},
+		"Glance's version":  {slow: "GET /image/"},
+		"Nova's version":    {slow: "GET /compute/*"},
+		"another token":     {slow: "POST /identity/*", again: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inYard(t, openstack.Options{}, func(y *yard) {
+				u := y.unit(mine)
+				if test.again {
+					u.list()
+					y.fault(faults.Fault{Kind: openstack.TokenRevoked, Count: 1})
+				}
+				y.fault(faults.Fault{Kind: openstack.SlowAnswers, Name: test.slow, For: 20 * time.Second})
+				ctx, cancel := context.WithTimeout(y.Context(), time.Second)
+				defer cancel()
+				began := time.Now()
+				if _, err := u.List(ctx); err == nil {
+					t.Error("it is not slow")
+				}
+				if took := time.Since(began); took > time.Second {
+					t.Errorf("who gives way takes %v", took)
+				}
+				y.ClearFaults("")
+				u.list()
+			})
+		})
+	}
+}
+
 func TestMicroversions(t *testing.T) {
 	tests := map[string]struct {
 		told string
