@@ -100,17 +100,22 @@ func (l *life) remove() {
 // reboot ends everything on the machine at once, as a power cut does, and starts
 // it again after a time. Where systemd is there it starts the unit's Pebble.
 func (l *life) reboot(down time.Duration, systemd bool) {
-	l.forgive("", "the machine rebooted")
+	elsewhere := l.plan.OpenStack
+	if !elsewhere {
+		l.forgive("", "the machine rebooted")
+	}
 	l.unit.end(true)
 	l.machine <- struct{}{}
 	defer func() { <-l.machine }()
-	l.forgive("", "the machine rebooted")
 	l.disturbed()
-	defer func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.rebooted = time.Now()
-	}()
+	if !elsewhere {
+		l.forgive("", "the machine rebooted")
+		defer func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.rebooted = time.Now()
+		}()
+	}
 	l.unit.pebble.powerOff()
 	if err := l.world.shutDown(); err != nil {
 		l.violate("the simulation itself failed: %v", err)

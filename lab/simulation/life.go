@@ -3,6 +3,7 @@ package simulation
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -120,9 +121,9 @@ func (l *life) through(dir string) error {
 	if l.world, err = newWorld(dir, l.story); err != nil {
 		return err
 	}
-	config := map[string]any{"github-url": gitHubURL, "base-image": "noble", "lxd-instance-type": "container", "vm-disk": "1GiB", "image-interval": 0, "image-source": "local"}
-	for option, value := range l.plan.Config {
-		config[option] = value
+	config, err := l.deployment()
+	if err != nil {
+		return err
 	}
 	l.unit = &unit{world: l.world, story: l.story, config: config, proxies: l.plan.Proxies, secret: keptSecret{token: goodToken}, build: "1"}
 	l.unit.made, l.unit.late, l.unit.rushed, l.unit.waited = l.checkMade, l.checkGoodbye, l.checkRush, l.checkWait
@@ -161,6 +162,21 @@ func (l *life) through(dir string) error {
 	return l.world.end()
 }
 
+// deployment is the configuration that the unit is deployed with.
+func (l *life) deployment() (map[string]any, error) {
+	config := map[string]any{"github-url": gitHubURL, "base-image": "noble", "image-interval": 0}
+	onLXD := map[string]any{"lxd-instance-type": "container", "vm-disk": "1GiB", "image-source": "local"}
+	if !l.plan.OpenStack {
+		maps.Copy(config, onLXD)
+	} else if err := l.world.startOpenStack(); err != nil {
+		return nil, err
+	} else {
+		maps.Copy(config, l.world.openStackOptions())
+	}
+	maps.Copy(config, l.plan.Config)
+	return config, nil
+}
+
 // direct lets the plan's events happen, each at its time, and ends what is wrong.
 func (l *life) direct() {
 	for _, event := range l.plan.Events {
@@ -180,6 +196,9 @@ func (l *life) calmDown() {
 	}
 	l.world.github.ClearFaults(0)
 	l.world.daemon().ClearFaults("")
+	if l.world.openStack != nil {
+		l.world.openStack.ClearFaults("")
+	}
 	l.unit.mend()
 	if l.hangs.Load() {
 		if err := l.world.daemon().Restart(context.Background(), time.Second); err != nil {

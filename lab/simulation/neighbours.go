@@ -13,11 +13,13 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/canonical/lxd/shared/api"
 
 	"github-runner/charm/runner"
+	"github-runner/lab/openstack"
 )
 
 // metadataUnit is the key that names an instance's unit.
@@ -40,18 +42,38 @@ type neighbours struct {
 	profiles      []string
 	registrations []string
 	files         []string
+	// cloud is what they have in OpenStack.
+	cloud openstack.Possessions
 }
 
-// addNeighbours lets others use LXD and GitHub: the unit app/10, whose runners'
-// names begin like app/1's, an operator with a container of our names' shape, and
-// somebody else's runner.
+// addNeighbours lets others use LXD and GitHub; OpenStack has some from the first.
 func (w *world) addNeighbours() (neighbours, error) {
-	other := runner.Owner{ModelUUID: modelUUID, Unit: "app/10"}
+	if w.openStack == nil {
+		if err := w.addNeighboursOnLXD(); err != nil {
+			return neighbours{}, err
+		}
+	}
+	for _, name := range []string{neighbour.Prefix() + "00000001", "somebody-elses"} {
+		body := map[string]any{"name": name, "runner_group_id": 1, "labels": []string{"theirs"}}
+		if err := w.post(gitHubURL+"/api/v3/repos/acme/widgets/actions/runners/generate-jitconfig", gitHubAddress, body); err != nil {
+			return neighbours{}, fmt.Errorf("cannot add a neighbour's runner: %w", err)
+		}
+	}
+	return w.neighbours(), nil
+}
+
+// neighbour is another unit of the application.
+var neighbour = runner.Owner{ModelUUID: modelUUID, Unit: "app/10"}
+
+// addNeighboursOnLXD lets others use LXD: the unit app/10, whose runners'
+// names begin like app/1's, and an operator with containers of our names' shape.
+func (w *world) addNeighboursOnLXD() error {
+	other := neighbour
 	name := nameInLXD(other)
 	folder := filepath.Join(w.root(), "var/lib/github-runner", other.Prefix())
 	exchange := filepath.Join(folder, "exchange", other.Prefix()+"00000001")
 	if err := os.MkdirAll(exchange, 0o700); err != nil {
-		return neighbours{}, err
+		return err
 	}
 	config := map[string]string{
 		"user.github-runner.model-uuid": modelUUID, metadataUnit: other.Unit,
@@ -72,17 +94,11 @@ func (w *world) addNeighbours() (neighbours, error) {
 		{"/instances", api.InstancesPost{Name: "app-1-build", Source: image, InstancePut: api.InstancePut{Profiles: []string{name + "-0badcafe"}}}},
 	} {
 		if err := w.post("http://lxd/1.0"+thing.path, w.lxdSocket(), thing.body); err != nil {
-			return neighbours{}, fmt.Errorf("cannot add a neighbour at %s: %w", thing.path, err)
+			return fmt.Errorf("cannot add a neighbour at %s: %w", thing.path, err)
 		}
 	}
 	time.Sleep(2 * timing.Create)
-	for _, name := range []string{other.Prefix() + "00000001", "somebody-elses"} {
-		body := map[string]any{"name": name, "runner_group_id": 1, "labels": []string{"theirs"}}
-		if err := w.post(gitHubURL+"/api/v3/repos/acme/widgets/actions/runners/generate-jitconfig", gitHubAddress, body); err != nil {
-			return neighbours{}, fmt.Errorf("cannot add a neighbour's runner: %w", err)
-		}
-	}
-	return w.neighbours(), nil
+	return nil
 }
 
 // neighbours are the others' things as they are now.
@@ -105,9 +121,33 @@ func (w *world) neighbours() neighbours {
 			others.registrations = append(others.registrations, r.Name)
 		}
 	}
-	unit := runner.Owner{ModelUUID: modelUUID, Unit: "app/10"}
-	others.files = entries(filepath.Join(w.root(), "var/lib/github-runner", unit.Prefix(), "exchange"))
+	others.files = entries(filepath.Join(w.root(), "var/lib/github-runner", neighbour.Prefix(), "exchange"))
+	if w.openStack != nil {
+		others.cloud = othersIn(w.openStack.Possessions())
+	}
 	return others
+}
+
+// othersIn is what others have in OpenStack.
+func othersIn(all openstack.Possessions) openstack.Possessions {
+	ours := map[string]bool{}
+	for _, server := range all.Servers {
+		ours[server.ID] = isOurs(server)
+	}
+	for _, group := range all.Groups {
+		ours[group.ID] = group.Name == owner.Prefix()
+	}
+	left := func(things []openstack.Possession, ofOurs func(openstack.Possession) bool) []openstack.Possession {
+		return slices.DeleteFunc(things, ofOurs)
+	}
+	return openstack.Possessions{
+		Servers: left(all.Servers, func(one openstack.Possession) bool { return ours[one.ID] }),
+		Groups:  left(all.Groups, func(one openstack.Possession) bool { return ours[one.ID] }),
+		Ports: left(all.Ports, func(one openstack.Possession) bool {
+			return ours[one.Server] || slices.ContainsFunc(one.Groups, func(id string) bool { return ours[id] })
+		}),
+		Images: all.Images,
+	}
 }
 
 func (l *life) checkNeighbours(before neighbours) {

@@ -20,6 +20,8 @@ type Plan struct {
 	// have: github-url, base-image, lxd-instance-type, vm-disk, image-interval and image-source.
 	Config  map[string]any
 	Proxies juju.Proxies
+	// OpenStack has the runners' machines at first, and else LXD.
+	OpenStack bool
 	// Alone switches the agent off: hooks do all the work.
 	Alone bool
 	// Neighbours lets others use the same LXD and GitHub.
@@ -39,7 +41,11 @@ type Event struct {
 // again is how to live through the plan again.
 func (p Plan) again() string {
 	if seed, ok := strings.CutPrefix(p.Name, "seed "); ok {
-		return fmt.Sprintf("bin/simulate -test.run TestSeeds -seeds 1 -first %s -repeat 10", seed)
+		cloud := ""
+		if p.OpenStack {
+			seed, cloud = strings.TrimSuffix(seed, onOpenStackName), " -cloud OpenStack"
+		}
+		return fmt.Sprintf("bin/simulate -test.run TestSeeds%s -seeds 1 -first %s -repeat 10", cloud, seed)
 	}
 	return "go test ./lab/simulation"
 }
@@ -58,6 +64,9 @@ func (p *Plan) sort() {
 func (p Plan) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %v", p.Name, p.Config)
+	if p.OpenStack {
+		b.WriteString(", on OpenStack")
+	}
 	if p.Alone {
 		b.WriteString(", without the agent")
 	}

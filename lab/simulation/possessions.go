@@ -5,11 +5,15 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github-runner/lab/openstack"
 )
 
 // possessions are what the unit has.
 type possessions struct {
 	instances, registrations, folders, profiles, networks, acls, pools, mounts, files []string
+	// groups are its security groups, ports those that have one of them and no server.
+	groups, ports []string
 	// builders are its machines for images, images those that were made, where it is the
 	// only unit on its LXD.
 	// Unused are those among them that have no alias.
@@ -26,10 +30,13 @@ func (w *world) possessions() possessions {
 		acls:     withPrefix(all.ACLs, network),
 		pools:    withPrefix(all.Pools, network+"-"),
 	}
-	for _, instance := range all.Instances {
-		if owner.Owns(instance.Name) && instance.Config[metadataUnit] == unitName {
-			has.instances = append(has.instances, instance.Name)
+	for _, one := range w.machines() {
+		if one.ours {
+			has.instances = append(has.instances, one.name)
 		}
+	}
+	if w.openStack != nil {
+		has.inOpenStack(w.openStack.Possessions())
 	}
 	for _, instance := range all.Instances {
 		if instance.Name == lxdName+"-image" {
@@ -64,6 +71,25 @@ func (w *world) possessions() possessions {
 	return has
 }
 
+// inOpenStack adds what the unit has in OpenStack beside its servers.
+func (has *possessions) inOpenStack(all openstack.Possessions) {
+	groups, servers := map[string]bool{}, map[string]bool{}
+	for _, group := range all.Groups {
+		if group.Name == owner.Prefix() {
+			has.groups = append(has.groups, group.Name)
+			groups[group.ID] = true
+		}
+	}
+	for _, server := range all.Servers {
+		servers[server.ID] = true
+	}
+	for _, port := range all.Ports {
+		if !servers[port.Server] && slices.ContainsFunc(port.Groups, func(id string) bool { return groups[id] }) {
+			has.ports = append(has.ports, port.ID)
+		}
+	}
+}
+
 // leftovers lists what is there of the unit once it was removed.
 func (w *world) leftovers() []string {
 	has := w.possessions()
@@ -74,7 +100,7 @@ func (w *world) leftovers() []string {
 	}{
 		{"instance", has.instances}, {"registration", w.unnamed(has.registrations)}, {"profile", has.profiles},
 		{"network", has.networks}, {"network ACL", has.acls}, {"storage pool", has.pools},
-		{"mount", has.mounts}, {"file", has.files}, {"machine for images", has.builders}, {"image", has.images},
+		{"security group", has.groups}, {"port", has.ports}, {"mount", has.mounts}, {"file", has.files}, {"machine for images", has.builders}, {"image", has.images},
 	} {
 		for _, name := range kind.names {
 			found = append(found, kind.what+" "+name)

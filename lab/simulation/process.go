@@ -238,23 +238,28 @@ func (p *process) counted() map[string]int {
 // dial connects a client of the process to an address of the network.
 func (p *process) dial(address string) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var conn net.Conn
-		err := p.look(func() (err error) {
-			conn, err = p.network.Dial(ctx, "", address)
-			return err
-		})
-		if err != nil {
-			if conn != nil {
-				conn.Close()
-			}
-			return nil, err
-		}
-		if !p.opened(conn) {
-			conn.Close()
-			return nil, errDead
-		}
-		return &socket{Conn: conn, process: p}, nil
+		return p.connect(func() (net.Conn, error) { return p.network.Dial(ctx, "", address) })
 	}
+}
+
+// connect opens a connection of the process.
+func (p *process) connect(dial func() (net.Conn, error)) (net.Conn, error) {
+	var conn net.Conn
+	err := p.look(func() (err error) {
+		conn, err = dial()
+		return err
+	})
+	if err != nil {
+		if conn != nil {
+			conn.Close()
+		}
+		return nil, err
+	}
+	if !p.opened(conn) {
+		conn.Close()
+		return nil, errDead
+	}
+	return &socket{Conn: conn, process: p}, nil
 }
 
 // open is the number of connections that are open.

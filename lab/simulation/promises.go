@@ -11,8 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/canonical/lxd/shared/api"
-
 	"github-runner/charm/juju"
 	"github-runner/charm/state"
 	"github-runner/lab/github"
@@ -60,10 +58,13 @@ func (l *life) license(c call) (end func()) {
 }
 
 // forgive excuses that a runner's job is killed now; "" is any runner.
-func (l *life) forgive(runner, why string) {
+func (l *life) forgive(runner, why string) { l.forgiveFor(time.Second, runner, why) }
+
+// forgiveFor is forgive for a time.
+func (l *life) forgiveFor(length time.Duration, runner, why string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.excuses = append(l.excuses, excuse{why: why, from: time.Now(), to: time.Now().Add(time.Second), runner: runner})
+	l.excuses = append(l.excuses, excuse{why: why, from: time.Now(), to: time.Now().Add(length), runner: runner})
 }
 
 func (l *life) excused(runner string, at time.Time) bool {
@@ -212,11 +213,8 @@ func (l *life) endedLately() bool {
 // online counts the runners that can take or have a job.
 func (l *life) online() (idle, busy int) {
 	running := map[string]bool{}
-	for _, instance := range l.world.daemon().Possessions().Instances {
-		// A virtual machine that is off in its first minutes may be one that
-		// reboots on its way to its runner.
-		young := instance.Type == "virtual-machine" && time.Since(instance.CreatedAt) < 10*time.Minute
-		running[instance.Name] = instance.StatusCode != api.Stopped || young
+	for _, one := range l.world.machines() {
+		running[one.name] = one.on || one.reboots
 	}
 	for _, r := range l.world.github.Runners() {
 		switch {
@@ -246,9 +244,16 @@ func (l *life) unsettled() []string {
 	}{
 		{"instances", len(has.instances), wanted.Count},
 		{"registrations", len(has.registrations), wanted.Count},
-		{"exchange folders", len(has.folders), wanted.Count},
+		{"ports without a server", len(has.ports), 0},
 	}
-	if wanted.Count > 0 {
+	if !wanted.OnOpenStack() {
+		counts = append(counts, struct {
+			what string
+			have int
+			want int
+		}{"exchange folders", len(has.folders), wanted.Count})
+	}
+	if !wanted.OnOpenStack() && wanted.Count > 0 {
 		counts = append(counts, struct {
 			what string
 			have int
@@ -267,7 +272,7 @@ func (l *life) unsettled() []string {
 		problems = append(problems, fmt.Sprintf("the status is %s: %s", status, message))
 	}
 	for _, file := range has.files {
-		if !slices.Contains([]string{"state.json", "lock", "etags.json", "exchange", "memory", "state.json.tmp", "state.json.bad", "etags.json.tmp", "etags.json.bad"}, file) {
+		if !slices.Contains([]string{"state.json", "lock", "etags.json", "exchange", "memory", "guest-secret", "state.json.tmp", "state.json.bad", "etags.json.tmp", "etags.json.bad"}, file) {
 			problems = append(problems, "the unit's folder has "+file)
 		}
 	}

@@ -3,36 +3,54 @@ package simulation
 import (
 	"time"
 
-	"github.com/canonical/lxd/shared/api"
-
 	"github-runner/charm/runner"
 )
 
+// refill says how soon a used runner's slot is filled.
+type refill struct {
+	// after is how long after its application a machine ends which a slot waits for.
+	after time.Duration
+	// bound is how long the slot stays free then.
+	bound time.Duration
+	// parallel is how many runners are made at a time at the least.
+	parallel int
+}
+
+var (
+	// onLXD: calls that look take no time here, so what it takes is what the agent
+	// waits for: the times it gathers events for.
+	onLXD = refill{after: timing.PowerOff, bound: time.Second, parallel: 4}
+	// onOpenStack, which tells of nothing, it is the time between two looks while
+	// runners wait for jobs, and what the calls take. The server may run on.
+	onOpenStack = refill{bound: 20 * time.Second, parallel: 30}
+)
+
 const (
-	// refillBound is how long a slot stays free after a runner's machine has
-	// ended. Calls that look take no time here, so what it takes is what the
-	// agent waits for: the times it gathers events for.
-	refillBound = time.Second
 	// settling is how long an agent has to run before it is held to that: it
 	// looks at everything first.
 	settling = 30 * time.Second
+	// longestBoot is how long a runner may take to come online.
+	longestBoot = 20 * time.Minute
 	// unharmed is how long nothing may have been wrong.
 	unharmed = 10 * time.Minute
 )
 
-// checkRefill is told of a runner whose application has ended: a second after
-// its machine has ended there must be another in its place, where nothing was
-// wrong and no hook had the unit.
+// checkRefill is told of a runner whose application has ended: soon after that there
+// must be another in its place, where nothing was wrong and no hook had the unit.
 func (l *life) checkRefill(name string) {
 	l.mu.Lock()
 	l.ended = append(l.ended, time.Now())
 	l.mu.Unlock()
-	time.Sleep(timing.PowerOff)
+	terms := onLXD
+	if l.plan.OpenStack {
+		terms = onOpenStack
+	}
+	time.Sleep(terms.after)
 	before, ok := l.undisturbedAgent()
-	if !ok || l.machineRuns(name) {
+	if !ok || terms.after > 0 && l.world.isOn(name) {
 		return
 	}
-	time.Sleep(refillBound)
+	time.Sleep(terms.bound)
 	after, ok := l.undisturbedAgent()
 	if !ok || before != after {
 		return
@@ -41,23 +59,20 @@ func (l *life) checkRefill(name string) {
 	l.report.Refills++
 	l.mu.Unlock()
 	count, want := l.made(), l.unit.wanted().Count
-	if l.making() >= parallelCreates {
+	if l.making() >= terms.parallel {
 		return // the others wait for room
 	}
-	if count+l.endedSince(time.Now().Add(-timing.PowerOff-refillBound)) < want {
-		l.violate("%s after %s ended, %d runners of %d are there or made", refillBound, name, count, want)
+	if count+l.endedSince(time.Now().Add(-terms.after-terms.bound)) < want {
+		l.violate("%s after %s ended, %d runners of %d are there or made", terms.bound, name, count, want)
 	}
 }
-
-// parallelCreates is how many runners are made at a time at the least.
-const parallelCreates = 4
 
 // making counts the unit's machines that are being made: those that are not on
 // yet.
 func (l *life) making() int {
 	count := 0
-	for _, instance := range l.world.daemon().Possessions().Instances {
-		if owner.Owns(instance.Name) && instance.StatusCode == api.Stopped {
+	for _, one := range l.world.machines() {
+		if owner.Owns(one.name) && one.making {
 			count++
 		}
 	}
@@ -106,24 +121,18 @@ func (l *life) undisturbedAgent() (watch, bool) {
 	return watch{running, l.calls.Load(), wanted.Scope, wanted.Count}, true
 }
 
-func (l *life) machineRuns(name string) bool {
-	for _, instance := range l.world.daemon().Possessions().Instances {
-		if instance.Name == name {
-			return instance.StatusCode != api.Stopped
-		}
-	}
-	return false
-}
-
 // made counts the unit's runners that were made and have not ended: registered,
 // with a machine that runs or that is being made.
 func (l *life) made() int {
 	machines := map[string]bool{}
-	for _, instance := range l.world.daemon().Possessions().Instances {
-		machines[instance.Name] = instance.StatusCode != api.Stopped
+	for _, one := range l.world.machines() {
+		machines[one.name] = one.on
 	}
 	count := 0
 	for _, r := range l.world.github.Runners() {
+		if !r.Online && !r.Busy && time.Since(r.Registered) >= longestBoot {
+			continue // another takes its place, while it is let go
+		}
 		// A machine that was just made is not on yet.
 		young := !r.Busy && time.Since(r.Registered) < 10*time.Second && !l.endedByHand(r.Name)
 		if owner.Owns(r.Name) && !r.Removed && (machines[r.Name] || young) {

@@ -20,6 +20,7 @@ var (
 	seeds   = flag.Uint64("seeds", usualSeeds, "how many lives TestSeeds lives through")
 	first   = flag.Uint64("first", 1, "the seed of the first")
 	repeat  = flag.Int("repeat", 1, "how often each is lived through")
+	onCloud = flag.String("cloud", "LXD", "where the unit has its runners: LXD or OpenStack")
 	verbose = flag.Bool("story", false, "print the stories, also of lives in which all was well")
 )
 
@@ -91,14 +92,23 @@ func room(t *testing.T) string {
 }
 
 func TestQuietLife(t *testing.T) {
-	live(t, Plan{Name: "quiet", Neighbours: true, Calm: time.Hour, Config: map[string]any{
-		"path": "acme/widgets", "token": "ghp_SECRET1", "virtual-machines": int64(3),
-	}})
+	for name, onOpenStack := range map[string]bool{"LXD": false, "OpenStack": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			live(t, Plan{Name: "quiet", OpenStack: onOpenStack, Neighbours: true, Calm: time.Hour, Config: map[string]any{
+				"path": "acme/widgets", "token": "ghp_SECRET1", "virtual-machines": int64(3),
+			}})
+		})
+	}
 }
 
 func TestSeeds(t *testing.T) {
 	if *seeds == 0 {
 		t.Fatal("nothing to live through: -seeds must be above 0")
+	}
+	seeded := map[string]func(uint64) Plan{"LXD": Seeded, "OpenStack": SeededOnOpenStack}[*onCloud]
+	if seeded == nil {
+		t.Fatalf("nowhere to live: -cloud must be LXD or OpenStack, not %q", *onCloud)
 	}
 	var mu sync.Mutex
 	var sum Report
@@ -114,7 +124,7 @@ func TestSeeds(t *testing.T) {
 			t.Parallel()
 			var report Report
 			for range *repeat {
-				report = live(t, Seeded(seed))
+				report = live(t, seeded(seed))
 			}
 			mu.Lock()
 			defer mu.Unlock()

@@ -294,7 +294,8 @@ func (u *unit) assemble(p *process) func(state.CharmState, charmunit.Materials) 
 			Dial: p.dial(u.world.lxdSocket()), Carry: p.carry("LXD"),
 			Processes: u.world.path("proc"), Unwatched: true,
 		},
-		GitHub: github.Way{Dial: p.dial(gitHubAddress), Carry: p.carry("GitHub")},
+		GitHub:    github.Way{Dial: p.dial(gitHubAddress), Carry: p.carry("GitHub")},
+		OpenStack: u.world.wayToOpenStack(p),
 	}
 	return func(s state.CharmState, m charmunit.Materials) (charmunit.Fleet, error) {
 		save := m.Save

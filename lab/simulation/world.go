@@ -17,6 +17,7 @@ import (
 
 	"github-runner/lab/github"
 	"github-runner/lab/lxd"
+	"github-runner/lab/openstack"
 	"github-runner/lab/pipe"
 )
 
@@ -26,7 +27,7 @@ const (
 	gitHubURL     = "http://github.test"
 )
 
-// world is a machine with LXD, and GitHub.
+// world is a machine with LXD, and GitHub, and perhaps an OpenStack.
 type world struct {
 	dir     string
 	network *pipe.Network
@@ -36,6 +37,9 @@ type world struct {
 	story   *story
 
 	running atomic.Pointer[lxd.Server]
+	// openStack is nil where there is none.
+	openStack    *openstack.Server
+	endOpenStack func() error
 	// halt ends LXD and its guests, and closes GitHub.
 	halt   func()
 	closed func()
@@ -141,8 +145,12 @@ func (w *world) shutDown() error {
 // end ends the world.
 func (w *world) end() error {
 	w.halt()
+	var err error
+	if w.openStack != nil {
+		err = w.endOpenStack()
+	}
 	w.closed()
-	return unmountBelow(w.dir)
+	return errors.Join(err, unmountBelow(w.dir))
 }
 
 func (w *world) path(elem ...string) string {

@@ -1,0 +1,148 @@
+package simulation
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github-runner/lab/faults"
+	labguests "github-runner/lab/guests"
+	"github-runner/lab/openstack"
+)
+
+// onOpenStackName ends the names of these plans.
+const onOpenStackName = " on OpenStack"
+
+// SeededOnOpenStack returns the plan that a seed decides for a unit whose runners are
+// servers.
+func SeededOnOpenStack(seed uint64) Plan {
+	d := &dice{Rand: rand.New(rand.NewPCG(seed, 20261130))}
+	d.plan = Plan{
+		Name:       fmt.Sprintf("seed %d%s", seed, onOpenStackName),
+		OpenStack:  true,
+		Neighbours: d.one(3),
+		Alone:      d.one(4),
+		Calm:       d.between(20*time.Minute, 100*time.Minute),
+		Config:     map[string]any{"path": "acme/widgets", "token": "ghp_SECRET1", "virtual-machines": int64(1 + d.IntN(4))},
+	}
+	switch d.IntN(40) {
+	case 0:
+		d.plan.Calm = d.between(13*time.Hour, 15*time.Hour)
+	case 1:
+		d.plan.Config["virtual-machines"] = int64(35)
+	}
+	d.jobs()
+	if d.one(2) {
+		d.kills()
+	}
+	for range 1 + d.IntN(5) {
+		pick(d, (*dice).openStackFaults, (*dice).openStackFaults, (*dice).openStackFaults, (*dice).gitHubFaults, (*dice).kills, (*dice).kills,
+			(*dice).openStackConfigs, (*dice).actions, (*dice).servers, (*dice).servers, (*dice).damage, (*dice).lie, (*dice).secrets)(d)
+	}
+	if d.one(12) {
+		from := d.time()
+		d.plan.add(from, func(l *life) { l.switchAgent(false) }, "the operator switches the agent off")
+		d.plan.add(d.between(from, d.plan.Calm), func(l *life) { l.switchAgent(true) }, "the operator switches the agent on")
+	}
+	if d.one(8) {
+		d.plan.add(d.time(), (*life).remove, "juju remove-unit")
+	}
+	d.plan.sort()
+	return d.plan
+}
+
+// openStackFaults lets OpenStack go wrong.
+func (d *dice) openStackFaults() {
+	for range 1 + d.IntN(3) {
+		calls := pick(d, "", "GET *", "POST *", "DELETE *", "POST /compute/v2.1/servers", "GET /compute/v2.1/servers*", "* /network/*", "* /identity/*")
+		fault := pick(d,
+			faults.Fault{Kind: openstack.CallFails, Name: calls, Status: pick(d, 500, 502, 503, 504)},
+			faults.Fault{Kind: openstack.CallFails, Name: calls, Status: pick(d, 401, 403, 404, 409, 413)},
+			faults.Fault{Kind: openstack.RateLimited, Name: calls, For: d.between(time.Second, 90*time.Second)},
+			faults.Fault{Kind: openstack.SlowAnswers, Name: calls, For: d.between(time.Second, 45*time.Second)},
+			faults.Fault{Kind: openstack.LostAnswer, Name: pick(d, "", "POST *", "DELETE *")},
+			faults.Fault{Kind: openstack.LoginFails}, faults.Fault{Kind: openstack.TokenRevoked},
+			faults.Fault{Kind: openstack.QuotaExceeded}, faults.Fault{Kind: openstack.NoValidHost, Message: "No valid host was found."},
+			faults.Fault{Kind: openstack.BuildHangs, For: d.between(time.Minute, 10*time.Minute)},
+			faults.Fault{Kind: openstack.DeleteHangs, For: d.between(time.Minute, 10*time.Minute)},
+			faults.Fault{Kind: openstack.DeleteFails, Message: "the disk is busy"}, faults.Fault{Kind: openstack.PortLeft},
+			faults.Fault{Kind: openstack.Vanishes, Count: 1}, faults.Fault{Kind: openstack.ImageGone},
+			faults.Fault{Kind: openstack.OddStatus, Message: pick(d, "PAUSED", "REBUILD", "SUSPENDED", "UNKNOWN", "VERIFY_RESIZE", "SHELVED")},
+			faults.Fault{Kind: openstack.SlowBoot, For: d.between(10*time.Second, 5*time.Minute)}, faults.Fault{Kind: openstack.PowerOffHangs},
+			faults.Fault{Kind: openstack.SSHFails}, faults.Fault{Kind: openstack.SSHHangs},
+			faults.Fault{Kind: labguests.AppExits}, faults.Fault{Kind: labguests.NeverOnline},
+			faults.Fault{Kind: labguests.LongPreJob, For: d.between(time.Second, 6*time.Minute)},
+		)
+		length := d.length()
+		if d.one(2) && fault.Count == 0 {
+			fault.Count = 1 + d.IntN(3)
+		}
+		d.plan.add(d.time(), func(l *life) { l.troubleOpenStack(fault, length) }, "OpenStack: %s for %v%s", describe(string(fault.Kind), fault.Name, fault.Count), length.Round(time.Second), forThat(fault.For))
+	}
+}
+
+// openStackConfigs changes options.
+func (d *dice) openStackConfigs() {
+	for range 1 + d.IntN(5) {
+		if d.one(5) {
+			bad := pick(d, [2]any{"path", "a b"}, [2]any{"virtual-machines", int64(-1)}, [2]any{"token", nil}, [2]any{"group", "nobody's"},
+				[2]any{"openstack-flavor", "m9.tiny"}, [2]any{"openstack-flavor", nil}, [2]any{"openstack-network", "nowhere"}, [2]any{"base-image", "resolute"},
+				[2]any{"openstack-image", "windows"}, [2]any{"openstack-clouds-yaml", "clouds: [SECRET"}, [2]any{"openstack-clouds-yaml", wrongClouds}, [2]any{"manager-address", "here"})
+			option, value := bad[0].(string), bad[1]
+			d.plan.add(d.time(), func(l *life) { l.misconfigure(option, value) }, "juju config %s=%v", option, value)
+			continue
+		}
+		option, value := d.openStackOption()
+		d.plan.add(d.time(), func(l *life) { l.configure(option, value) }, "juju config %s=%v", option, value)
+	}
+}
+
+// wrongClouds is a clouds.yaml with a password that nobody has.
+const wrongClouds = "clouds: {lab: {auth: {auth_url: 'http://" + openStackAddress + "/identity/v3', username: lab, password: SECRETwrong, project_name: lab, user_domain_name: Default, project_domain_name: Default}}}"
+
+func (d *dice) openStackOption() (option string, value any) {
+	switch d.IntN(10) {
+	case 0, 1, 2:
+		return "virtual-machines", int64(d.IntN(6))
+	case 3:
+		return "path", pick(d, "acme/widgets", "acme/other", "acme")
+	case 4:
+		return "labels", pick(d, "", "gpu", "a,b")
+	case 5:
+		return "token", pick(d, "ghp_SECRET1", "ghp_SECRET2")
+	case 6:
+		return "manager-address", pick(d, "192.0.2.10", "192.0.2.0/24,2001:db8::7")
+	case 7:
+		return "dockerhub-mirror", pick(d, "", "https://mirror.test")
+	}
+	return "openstack-flavor", pick(d, "m1.small", "m1.medium")
+}
+
+// servers lets things happen to the unit's machine, and to its servers.
+func (d *dice) servers() {
+	for range 1 + d.IntN(2) {
+		down := d.between(time.Second, 2*time.Minute)
+		if d.one(6) {
+			down = d.between(2*time.Minute, 25*time.Minute)
+		}
+		blip := d.between(5*time.Second, 50*time.Second)
+		systemd := d.one(2)
+		length := d.length()
+		switch d.IntN(8) {
+		case 0:
+			d.plan.add(d.time(), func(l *life) { l.reboot(down, systemd) }, "the unit's machine reboots, which takes %v", down.Round(time.Second))
+		case 1, 2:
+			d.plan.add(d.time(), func(l *life) { l.restartOpenStack(down) }, "OpenStack's services are away for %v", down.Round(time.Second))
+		case 3:
+			d.plan.add(d.time(), (*life).stopServer, "the operator stops a server")
+		case 4:
+			d.plan.add(d.time(), (*life).deleteServer, "the operator deletes a server")
+		case 5:
+			d.plan.add(d.time(), func(l *life) { l.blink(blip) }, "no runner reaches GitHub for %v", blip.Round(time.Second))
+		case 6:
+			d.plan.add(d.time(), func(l *life) { l.holdState(length) }, "the unit's state can't be written for %v", length.Round(time.Second))
+		case 7:
+			d.plan.add(d.time(), func(l *life) { l.unit.refresh(); l.queue(hook("upgrade-charm")) }, "juju refresh")
+		}
+	}
+}
