@@ -8,14 +8,18 @@ import (
 	"time"
 
 	"github-runner/charm/juju"
+	"github-runner/lab/faults"
 	"github-runner/lab/github"
+	labguests "github-runner/lab/guests"
 	"github-runner/lab/lxd"
+	"github-runner/lab/openstack"
 )
 
 // faultTest is one thing that goes wrong.
 type faultTest struct {
-	lxd    lxd.Fault
-	github github.Fault
+	lxd       lxd.Fault
+	openStack faults.Fault
+	github    github.Fault
 	// told is what the status says at last half an interval after the first
 	// hook that met the fault has ended; "": the fault harms nothing that
 	// anybody must know of.
@@ -88,31 +92,66 @@ func everyFault() []faultTest {
 	}
 }
 
+func everyFaultOfOpenStack() []faultTest {
+	return []faultTest{
+		{openStack: faults.Fault{Kind: openstack.CallFails, Status: 500}, told: `^waiting: .*OpenStack is unreachable: it answers 500`},
+		{openStack: faults.Fault{Kind: openstack.CallFails, Status: 403}, told: `^blocked: let the user in openstack-clouds-yaml do what runners need`},
+		{openStack: faults.Fault{Kind: openstack.CallFails, Name: "POST /compute/v2.1/servers", Status: 400}, told: `^blocked: see whether openstack-flavor, openstack-image and openstack-network go together`},
+		{openStack: faults.Fault{Kind: openstack.CallFails, Name: "DELETE *", Status: 409}, told: `^blocked: unlock the server: openstack server unlock`, late: true},
+		{openStack: faults.Fault{Kind: openstack.RateLimited, For: time.Minute}, told: `^waiting: OpenStack answers again at .*: rate limit`},
+		{openStack: faults.Fault{Kind: openstack.SlowAnswers, For: 40 * time.Second}, told: `^waiting: .*OpenStack is unreachable`},
+		{openStack: faults.Fault{Kind: openstack.SlowAnswers, For: 2 * time.Second}},
+		{openStack: faults.Fault{Kind: openstack.LostAnswer}, told: `^waiting: .*OpenStack is unreachable`},
+		{openStack: faults.Fault{Kind: openstack.LoginFails}, told: `^blocked: set openstack-clouds-yaml with credentials that OpenStack takes`},
+		{openStack: faults.Fault{Kind: openstack.TokenRevoked}, told: `^blocked: set openstack-clouds-yaml with credentials that OpenStack takes`},
+		{openStack: faults.Fault{Kind: openstack.QuotaExceeded}, told: `^waiting: raise the quota of the OpenStack project`},
+		{openStack: faults.Fault{Kind: openstack.NoValidHost, Message: "No valid host was found."}, told: `^waiting: runner .* No valid host was found.*next try after`},
+		{openStack: faults.Fault{Kind: openstack.BuildHangs, For: 8 * time.Minute}},
+		{openStack: faults.Fault{Kind: openstack.DeleteHangs, For: 8 * time.Minute}},
+		{openStack: faults.Fault{Kind: openstack.DeleteFails, Message: "the disk is busy"}},
+		{openStack: faults.Fault{Kind: openstack.PortLeft}},
+		{openStack: faults.Fault{Kind: openstack.Vanishes, Count: 1}},
+		{openStack: faults.Fault{Kind: openstack.OddStatus, Message: "PAUSED"}},
+		{openStack: faults.Fault{Kind: openstack.ImageGone}, told: `^blocked: set openstack-image to`},
+		{openStack: faults.Fault{Kind: openstack.SlowBoot, For: 3 * time.Minute}},
+		{openStack: faults.Fault{Kind: openstack.PowerOffHangs}},
+		{openStack: faults.Fault{Kind: openstack.SSHFails}},
+		{openStack: faults.Fault{Kind: openstack.SSHHangs}},
+		{openStack: faults.Fault{Kind: labguests.AppExits, Message: "libicu is missing"}, told: `^waiting: runner .* ended without taking a job; it left: libicu is missing`},
+		// Such a server has 20 minutes, for an image may have to be fetched.
+		{openStack: faults.Fault{Kind: labguests.NeverOnline}, told: `^maintenance: starting runners`},
+		{openStack: faults.Fault{Kind: labguests.LongPreJob, For: time.Minute}},
+	}
+}
+
 // TestEveryFaultAlone lets one thing go wrong, for half an hour, in the life of a
 // unit that gets jobs, more runners and a flush meanwhile. All must be well
 // afterwards, and the status must tell before.
 func TestEveryFaultAlone(t *testing.T) {
-	for i, test := range everyFault() {
+	for i, test := range append(everyFault(), everyFaultOfOpenStack()...) {
 		if i%oneIn != 0 {
 			continue
 		}
-		what := describe(string(test.lxd.Kind)+test.github.Kind, test.github.On, 0)
-		if test.github.Status != 0 {
-			what += fmt.Sprint(" ", test.github.Status)
+		what := describe(string(test.lxd.Kind)+string(test.openStack.Kind)+test.github.Kind, test.github.On+test.openStack.Name, 0)
+		if status := test.github.Status + test.openStack.Status; status != 0 {
+			what += fmt.Sprint(" ", status)
 		}
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			const from, to = 3 * time.Minute, 33 * time.Minute
-			p := Plan{Name: what, Calm: to + time.Second, Neighbours: true, Alone: test.alone, Config: map[string]any{
+			p := Plan{Name: what, OpenStack: test.openStack.Kind != "", Calm: to + time.Second, Neighbours: true, Alone: test.alone, Config: map[string]any{
 				"path": "acme/widgets", "token": "ghp_SECRET1", "virtual-machines": int64(2),
 			}}
 			if test.virtual {
 				p.Config["lxd-instance-type"], p.Config["base-image"] = "virtual-machine", virtualImage
 			}
 			p.add(from, func(l *life) {
-				if test.lxd.Kind != "" {
+				switch {
+				case test.lxd.Kind != "":
 					l.troubleLXD(test.lxd, to-from)
-				} else {
+				case test.openStack.Kind != "":
+					l.troubleOpenStack(test.openStack, to-from)
+				default:
 					l.troubleGitHub(test.github, to-from)
 				}
 			}, "%s", what)
@@ -165,7 +204,16 @@ func TestEveryKindIsAmongThem(t *testing.T) {
 	}
 	for _, line := range lxd.Kinds() {
 		if kind := strings.Fields(line)[0]; !tested[lxd.Kind(kind)] {
-			t.Errorf("no life has the fault %s", kind)
+			t.Errorf("no life has LXD's fault %s", kind)
+		}
+	}
+	tested = map[faults.Kind]bool{labguests.BuildFails: true, labguests.BuildHangs: true, openstack.SnapshotFails: true, openstack.SnapshotHangs: true}
+	for _, test := range everyFaultOfOpenStack() {
+		tested[test.openStack.Kind] = true
+	}
+	for _, line := range openstack.Kinds() {
+		if kind := strings.Fields(line)[0]; !tested[faults.Kind(kind)] {
+			t.Errorf("no life has OpenStack's fault %s", kind)
 		}
 	}
 }

@@ -16,23 +16,33 @@ func TestKilledAtEveryEffect(t *testing.T) {
 		return call{kind: juju.KindAction, name: "flush-runners", params: map[string]any{"mode": mode}}
 	}
 	build := call{kind: juju.KindAction, name: "build-image"}
+	set := func(option string, value any) func(*life) {
+		return func(l *life) { l.configure(option, value) }
+	}
 	for name, victim := range map[string]struct {
-		call  call
-		event func(*life)
+		call        call
+		event       func(*life)
+		onOpenStack bool
 	}{
-		"deployment":      {hook("config-changed"), nil},
-		"more runners":    {hook("config-changed"), func(l *life) { l.configure("virtual-machines", int64(4)) }},
-		"other resources": {hook("config-changed"), func(l *life) { l.configure("vm-cpu", int64(4)) }},
-		"another path":    {hook("config-changed"), func(l *life) { l.configure("path", "acme/other") }},
-		"idle flush":      {flush("flush-idle"), func(l *life) { l.queue(flush("flush-idle")) }},
-		"busy flush":      {flush("flush-busy"), func(l *life) { l.queue(flush("flush-busy")) }},
-		"an image":        {build, func(l *life) { l.queue(build) }},
-		"removal":         {hook("stop"), (*life).remove},
+		"deployment":      {call: hook("config-changed")},
+		"more runners":    {call: hook("config-changed"), event: set("virtual-machines", int64(4))},
+		"other resources": {call: hook("config-changed"), event: set("vm-cpu", int64(4))},
+		"another path":    {call: hook("config-changed"), event: set("path", "acme/other")},
+		"idle flush":      {call: flush("flush-idle"), event: func(l *life) { l.queue(flush("flush-idle")) }},
+		"busy flush":      {call: flush("flush-busy"), event: func(l *life) { l.queue(flush("flush-busy")) }},
+		"an image":        {call: build, event: func(l *life) { l.queue(build) }},
+		"removal":         {call: hook("stop"), event: (*life).remove},
+
+		"deployment on OpenStack":     {call: hook("config-changed"), onOpenStack: true},
+		"another flavor on OpenStack": {call: hook("config-changed"), event: set("openstack-flavor", "m1.medium"), onOpenStack: true},
+		"another path on OpenStack":   {call: hook("config-changed"), event: set("path", "acme/other"), onOpenStack: true},
+		"busy flush on OpenStack":     {call: flush("flush-busy"), event: func(l *life) { l.queue(flush("flush-busy")) }, onOpenStack: true},
+		"removal on OpenStack":        {call: hook("stop"), event: (*life).remove, onOpenStack: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			plan := func(kill Kill) Plan {
-				p := Plan{Name: fmt.Sprintf("%s, killed: %+v", name, kill), Calm: 6 * time.Minute, Neighbours: name != "an image", Config: map[string]any{
+				p := Plan{Name: fmt.Sprintf("%s, killed: %+v", name, kill), OpenStack: victim.onOpenStack, Calm: 6 * time.Minute, Neighbours: name != "an image", Config: map[string]any{
 					"path": "acme/widgets", "token": "ghp_SECRET1", "virtual-machines": int64(2),
 				}}
 				die := func(l *life) { l.killNext(victim.call.name, kill) }
