@@ -3,42 +3,53 @@ package simulation
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github-runner/lab/faults"
 	"github-runner/lab/github"
 	"github-runner/lab/lxd"
+	"github-runner/lab/openstack"
 )
 
 // TestAgentKilledAtEveryEffect kills the agent before and after each of its
 // effects, as they are counted in a life without a kill. GitHub is away while the
 // hook does what it came for, so that the work is the agent's.
 func TestAgentKilledAtEveryEffect(t *testing.T) {
-	for name, change := range map[string]func(*life){
-		"first runners": func(l *life) { l.configure("virtual-machines", int64(2)) },
-		"used runners": func(l *life) {
-			l.queueJobs(github.JobRequest{Count: 2, Duration: 80 * time.Second, Name: "build"})
-		},
-		"more runners":  func(l *life) { l.configure("virtual-machines", int64(4)) },
-		"fewer runners": func(l *life) { l.configure("virtual-machines", int64(1)) },
-		"outdated ones": func(l *life) { l.configure("vm-cpu", int64(4)) },
+	count := func(number int64) func(*life) {
+		return func(l *life) { l.configure("virtual-machines", number) }
+	}
+	twoJobs := func(l *life) {
+		l.queueJobs(github.JobRequest{Count: 2, Duration: 80 * time.Second, Name: "build"})
+	}
+	for name, test := range map[string]struct {
+		change      func(*life)
+		before      int64
+		onOpenStack bool
+	}{
+		"first runners": {change: count(2)},
+		"used runners":  {change: twoJobs, before: 2},
+		"more runners":  {change: count(4), before: 2},
+		"fewer runners": {change: count(1), before: 2},
+		"outdated ones": {change: func(l *life) { l.configure("vm-cpu", int64(4)) }, before: 2},
+
+		"used runners on OpenStack":  {change: twoJobs, before: 2, onOpenStack: true},
+		"more runners on OpenStack":  {change: count(4), before: 2, onOpenStack: true},
+		"outdated ones on OpenStack": {change: func(l *life) { l.configure("openstack-flavor", "m1.medium") }, before: 2, onOpenStack: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			plan := func(kill Kill) Plan {
-				count := int64(2)
-				if name == "first runners" {
-					count = 0
-				}
-				p := Plan{Name: fmt.Sprintf("%s, the agent killed: %+v", name, kill), Calm: 6 * time.Minute, Neighbours: true, Config: map[string]any{
-					"path": "acme/widgets", "token": "ghp_SECRET1", "virtual-machines": count,
+				p := Plan{Name: fmt.Sprintf("%s, the agent killed: %+v", name, kill), OpenStack: test.onOpenStack, Calm: 6 * time.Minute, Neighbours: true, Config: map[string]any{
+					"path": "acme/widgets", "token": "ghp_SECRET1", "virtual-machines": test.before,
 				}}
 				p.add(time.Minute, func(l *life) { l.queueJobs(github.JobRequest{Duration: 3 * time.Minute, Name: "build"}) }, "a job")
 				p.add(2*time.Minute, func(l *life) {
 					l.troubleGitHub(github.Fault{Kind: github.FaultStatus, Status: 502}, time.Minute)
 				}, "GitHub is away for a minute")
-				p.add(2*time.Minute+time.Second, change, "%s", name)
+				p.add(2*time.Minute+time.Second, test.change, "%s", name)
 				p.add(2*time.Minute+30*time.Second, func(l *life) { l.killAgent(kill) }, "the agent will be killed")
 				return p
 			}
@@ -138,11 +149,20 @@ func TestAgentGivesWayAtEachMoment(t *testing.T) {
 		"GitHub is slow": func(l *life) {
 			l.troubleGitHub(github.Fault{Kind: github.FaultDelay, Delay: 20 * time.Second}, 3*time.Minute)
 		},
+		"well" + onOpenStackName: func(*life) {},
+		"OpenStack is slow" + onOpenStackName: func(l *life) {
+			l.troubleOpenStack(faults.Fault{Kind: openstack.SlowAnswers, For: 20 * time.Second}, 3*time.Minute)
+		},
+		"tokens end, and Keystone is slow" + onOpenStackName: func(l *life) {
+			l.troubleOpenStack(faults.Fault{Kind: openstack.TokenRevoked, Count: 3}, 3*time.Minute)
+			l.troubleOpenStack(faults.Fault{Kind: openstack.SlowAnswers, Name: "POST /identity/*", For: 20 * time.Second}, 3*time.Minute)
+		},
+		"SSH hangs" + onOpenStackName: func(l *life) { l.troubleOpenStack(faults.Fault{Kind: openstack.SSHHangs}, 3*time.Minute) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for after := 10 * time.Second; after < 20*time.Second; after += step {
-				p := Plan{Name: fmt.Sprintf("%s, a hook after %v", name, after), Calm: 7 * time.Minute, Config: map[string]any{
+				p := Plan{Name: fmt.Sprintf("%s, a hook after %v", name, after), OpenStack: strings.HasSuffix(name, onOpenStackName), Calm: 7 * time.Minute, Config: map[string]any{
 					"path": "acme/widgets", "token": "ghp_SECRET1", "virtual-machines": int64(3),
 				}}
 				p.add(70*time.Second, trouble, "%s", name)
@@ -191,10 +211,28 @@ func TestAgentIsFrugal(t *testing.T) {
 			l.troubleLXD(lxd.Fault{Kind: lxd.DeleteHangs}, hours*time.Hour)
 			l.queueJobs(github.JobRequest{Duration: time.Minute, Name: "build"})
 		}, map[string]int{"GitHub": 100, "LXD": 250}},
+
+		// OpenStack tells of nothing: it is looked at every 15 seconds. GitHub counts no
+		// call that it answers by 304.
+		"nothing happens" + onOpenStackName: {func(*life) {}, map[string]int{"GitHub": 260, "OpenStack": 300}},
+		"OpenStack answers 503" + onOpenStackName: {func(l *life) {
+			l.troubleOpenStack(faults.Fault{Kind: openstack.CallFails, Status: 503}, hours*time.Hour)
+		}, map[string]int{"GitHub": 400, "OpenStack": 500}},
+		"the password is wrong" + onOpenStackName: {func(l *life) {
+			l.troubleOpenStack(faults.Fault{Kind: openstack.LoginFails}, hours*time.Hour)
+			l.troubleOpenStack(faults.Fault{Kind: openstack.TokenRevoked}, hours*time.Hour)
+		}, map[string]int{"GitHub": 400, "OpenStack": 500}},
+		"GitHub is away" + onOpenStackName: {func(l *life) {
+			l.troubleGitHub(github.Fault{Kind: github.FaultDown}, hours*time.Hour)
+		}, map[string]int{"GitHub": 400, "OpenStack": 500}},
+		"no valid host" + onOpenStackName: {func(l *life) {
+			l.troubleOpenStack(faults.Fault{Kind: openstack.NoValidHost, Message: "No valid host was found."}, hours*time.Hour)
+			l.queueJobs(github.JobRequest{Duration: time.Minute, Name: "build"})
+		}, map[string]int{"GitHub": 400, "OpenStack": 500}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := Plan{Name: name, Calm: from + hours*time.Hour + time.Second, Config: map[string]any{
+			p := Plan{Name: name, OpenStack: strings.HasSuffix(name, onOpenStackName), Calm: from + hours*time.Hour + time.Second, Config: map[string]any{
 				"path": "acme/widgets", "token": "ghp_SECRET1", "virtual-machines": int64(3),
 			}}
 			p.add(from, test.trouble, "%s", name)

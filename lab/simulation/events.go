@@ -100,7 +100,8 @@ func (l *life) remove() {
 // reboot ends everything on the machine at once, as a power cut does, and starts
 // it again after a time. Where systemd is there it starts the unit's Pebble.
 func (l *life) reboot(down time.Duration, systemd bool) {
-	elsewhere := l.plan.OpenStack
+	// What is elsewhere lives on.
+	elsewhere := l.plan.OpenStack && len(l.world.daemon().Possessions().Instances) == 0
 	if !elsewhere {
 		l.forgive("", "the machine rebooted")
 	}
@@ -253,8 +254,11 @@ func (l *life) detachStorage() {
 	l.queue(hook("runner-storage-detaching"))
 }
 
+// strayFolder is the harm that a folder is left of an instance that is not there.
+const strayFolder = "an exchange folder without an instance"
+
 // harms are things that happen to what the unit has on its disk.
-var harms = []string{"state.json is gone", "state.json is half written", "etags.json is junk", "an exchange folder without an instance", "a temporary file is left"}
+var harms = []string{"state.json is gone", "state.json is half written", "etags.json is junk", strayFolder, "a temporary file is left"}
 
 // harm does one of harms, between two hooks.
 func (l *life) harm(what string) {

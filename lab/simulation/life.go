@@ -162,12 +162,14 @@ func (l *life) through(dir string) error {
 	return l.world.end()
 }
 
+// onlyLXD are the options that matter where the runners are on LXD.
+var onlyLXD = map[string]any{"lxd-instance-type": "container", "vm-disk": "1GiB", "image-source": "local"}
+
 // deployment is the configuration that the unit is deployed with.
 func (l *life) deployment() (map[string]any, error) {
 	config := map[string]any{"github-url": gitHubURL, "base-image": "noble", "image-interval": 0}
-	onLXD := map[string]any{"lxd-instance-type": "container", "vm-disk": "1GiB", "image-source": "local"}
 	if !l.plan.OpenStack {
-		maps.Copy(config, onLXD)
+		maps.Copy(config, onlyLXD)
 	} else if err := l.world.startOpenStack(); err != nil {
 		return nil, err
 	} else {

@@ -104,6 +104,18 @@ func (l *life) troubleOpenStack(fault faults.Fault, length time.Duration) {
 	l.trouble(length, string(fault.Kind), func() { l.world.openStack.ClearFaults(fmt.Sprint(made.ID)) })
 }
 
+// moveToLXD and moveToOpenStack let the unit have its runners there.
+func (l *life) moveToLXD() {
+	for option, value := range onlyLXD {
+		l.unit.set(option, value)
+	}
+	l.configure("openstack-clouds-yaml", nil)
+}
+
+func (l *life) moveToOpenStack() {
+	l.configure("openstack-clouds-yaml", l.world.openStackOptions()["openstack-clouds-yaml"])
+}
+
 // restartOpenStack lets the services of OpenStack be away for a time.
 func (l *life) restartOpenStack(down time.Duration) {
 	l.disturbed()

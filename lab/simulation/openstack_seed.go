@@ -3,6 +3,7 @@ package simulation
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github-runner/lab/faults"
@@ -37,7 +38,7 @@ func SeededOnOpenStack(seed uint64) Plan {
 	}
 	for range 1 + d.IntN(5) {
 		pick(d, (*dice).openStackFaults, (*dice).openStackFaults, (*dice).openStackFaults, (*dice).gitHubFaults, (*dice).kills, (*dice).kills,
-			(*dice).openStackConfigs, (*dice).actions, (*dice).servers, (*dice).servers, (*dice).damage, (*dice).lie, (*dice).secrets)(d)
+			(*dice).openStackConfigs, (*dice).moves, (*dice).actions, (*dice).servers, (*dice).servers, (*dice).damageElsewhere, (*dice).lie, (*dice).secrets)(d)
 	}
 	if d.one(12) {
 		from := d.time()
@@ -116,6 +117,21 @@ func (d *dice) openStackOption() (option string, value any) {
 		return "dockerhub-mirror", pick(d, "", "https://mirror.test")
 	}
 	return "openstack-flavor", pick(d, "m1.small", "m1.medium")
+}
+
+// damageElsewhere harms what the unit has on disk where its runners share no folder with it.
+func (d *dice) damageElsewhere() {
+	harm := pick(d, slices.DeleteFunc(slices.Clone(harms), func(harm string) bool { return harm == strayFolder })...)
+	d.plan.add(d.time(), func(l *life) { l.harm(harm) }, "harm: %s", harm)
+}
+
+// moves lets the unit have its runners on LXD, and perhaps on OpenStack again.
+func (d *dice) moves() {
+	at := d.time()
+	d.plan.add(at, (*life).moveToLXD, "juju config --reset openstack-clouds-yaml")
+	if d.one(2) {
+		d.plan.add(d.between(at, d.plan.Calm), (*life).moveToOpenStack, "juju config openstack-clouds-yaml=@clouds.yaml")
+	}
 }
 
 // servers lets things happen to the unit's machine, and to its servers.

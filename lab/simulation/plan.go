@@ -41,11 +41,11 @@ type Event struct {
 // again is how to live through the plan again.
 func (p Plan) again() string {
 	if seed, ok := strings.CutPrefix(p.Name, "seed "); ok {
-		cloud := ""
+		test := "TestSeeds"
 		if p.OpenStack {
-			seed, cloud = strings.TrimSuffix(seed, onOpenStackName), " -cloud OpenStack"
+			seed, test = strings.TrimSuffix(seed, onOpenStackName), "TestSeedsOnOpenStack"
 		}
-		return fmt.Sprintf("bin/simulate -test.run TestSeeds%s -seeds 1 -first %s -repeat 10", cloud, seed)
+		return fmt.Sprintf("bin/simulate -test.run '^%s$' -seeds 1 -first %s -repeat 10", test, seed)
 	}
 	return "go test ./lab/simulation"
 }

@@ -139,8 +139,11 @@ func mayFail(c call) bool {
 
 var (
 	claimed = regexp.MustCompile(`(\d+) (idle|busy)`)
-	telling = regexp.MustCompile(`\d+ of \d+ runners|starting|unknown|finishing|deleting`)
+	telling = regexp.MustCompile(`\d+ of \d+ runners|starting|unknown|finishing|deleting|` + moving)
 )
+
+// moving is what the status says of a unit whose runners move to another cloud.
+const moving = "the runners move to"
 
 // checkStatus compares the status with the truth.
 func (l *life) checkStatus(c call, undisturbed bool) {
@@ -237,30 +240,23 @@ func (l *life) unsettled() []string {
 		problems = append(problems, fmt.Sprintf("%d runners are wanted, %d are online", wanted.Count, idle+busy))
 	}
 	has := l.world.possessions()
-	counts := []struct {
-		what string
-		have int
-		want int
+	folders, profiles := wanted.Count, 1
+	if wanted.OnOpenStack() {
+		folders = 0
+	}
+	if wanted.OnOpenStack() || wanted.Count == 0 {
+		profiles = len(has.profiles) // they may stay
+	}
+	for _, count := range []struct {
+		what       string
+		have, want int
 	}{
 		{"instances", len(has.instances), wanted.Count},
 		{"registrations", len(has.registrations), wanted.Count},
+		{"exchange folders", len(has.folders), folders},
+		{"profiles", len(has.profiles), profiles},
 		{"ports without a server", len(has.ports), 0},
-	}
-	if !wanted.OnOpenStack() {
-		counts = append(counts, struct {
-			what string
-			have int
-			want int
-		}{"exchange folders", len(has.folders), wanted.Count})
-	}
-	if !wanted.OnOpenStack() && wanted.Count > 0 {
-		counts = append(counts, struct {
-			what string
-			have int
-			want int
-		}{"profiles", len(has.profiles), 1})
-	}
-	for _, count := range counts {
+	} {
 		if count.have != count.want {
 			problems = append(problems, fmt.Sprintf("there are %d %s, not %d", count.have, count.what, count.want))
 		}

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"strings"
 	"time"
 
 	"github-runner/charm/runner"
@@ -105,6 +106,9 @@ type watch struct {
 // that is an agent that nothing has disturbed.
 func (l *life) undisturbedAgent() (watch, bool) {
 	if l.stopped.Load() || !l.quietFor(unharmed) || l.inCall.Load() || l.unit.needsAPerson() {
+		return watch{}, false
+	}
+	if _, message := l.unit.shown(); strings.Contains(message, moving) {
 		return watch{}, false
 	}
 	l.mu.Lock()

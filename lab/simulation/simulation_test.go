@@ -17,10 +17,9 @@ import (
 )
 
 var (
-	seeds   = flag.Uint64("seeds", usualSeeds, "how many lives TestSeeds lives through")
+	seeds   = flag.Uint64("seeds", 0, "how many lives a test of seeds lives through; 0: as many as usual")
 	first   = flag.Uint64("first", 1, "the seed of the first")
 	repeat  = flag.Int("repeat", 1, "how often each is lived through")
-	onCloud = flag.String("cloud", "LXD", "where the unit has its runners: LXD or OpenStack")
 	verbose = flag.Bool("story", false, "print the stories, also of lives in which all was well")
 )
 
@@ -102,13 +101,15 @@ func TestQuietLife(t *testing.T) {
 	}
 }
 
-func TestSeeds(t *testing.T) {
-	if *seeds == 0 {
-		t.Fatal("nothing to live through: -seeds must be above 0")
-	}
-	seeded := map[string]func(uint64) Plan{"LXD": Seeded, "OpenStack": SeededOnOpenStack}[*onCloud]
-	if seeded == nil {
-		t.Fatalf("nowhere to live: -cloud must be LXD or OpenStack, not %q", *onCloud)
+func TestSeeds(t *testing.T) { liveThrough(t, Seeded, usualSeeds) }
+
+func TestSeedsOnOpenStack(t *testing.T) { liveThrough(t, SeededOnOpenStack, usualSeeds/4) }
+
+// liveThrough lives through the seeds that the flags name, else through as many as usual.
+func liveThrough(t *testing.T, seeded func(uint64) Plan, usual uint64) {
+	count := *seeds
+	if count == 0 {
+		count = usual
 	}
 	var mu sync.Mutex
 	var sum Report
@@ -117,9 +118,9 @@ func TestSeeds(t *testing.T) {
 	t.Cleanup(func() {
 		took := time.Since(began)
 		fmt.Printf("%d lives of %v in all: %d hooks and actions, %d jobs, %d faults, %d kills and %d of the agent, %d refills; %.1f lives a second\n",
-			*seeds, sum.Simulated.Round(time.Hour), sum.Hooks, sum.Jobs, sum.Faults, sum.Kills, sum.AgentKills, sum.Refills, float64(*seeds)/took.Seconds())
+			count, sum.Simulated.Round(time.Hour), sum.Hooks, sum.Jobs, sum.Faults, sum.Kills, sum.AgentKills, sum.Refills, float64(count)/took.Seconds())
 	})
-	for seed := *first; seed < *first+*seeds; seed++ {
+	for seed := *first; seed < *first+count; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			var report Report
