@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"reflect"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -68,9 +69,11 @@ type agent struct {
 	images images
 
 	hold *unit.Hold // only during a turn
-	// last is what the unit remembered when the last turn ended.
-	last  unitdir.State
-	fleet *fleet
+	// last is what the unit remembered when the last turn ended, read what was on its
+	// disk when that began, and unwritten is set where the former could not be put there.
+	last, read unitdir.State
+	unwritten  bool
+	fleet      *fleet
 	// looked is when the last turn began.
 	looked time.Time
 	// fresh is when everything is to be looked after next, whatever happens.
@@ -178,10 +181,19 @@ func (a *agent) turn(ctx context.Context, wanted <-chan struct{}) (rest, error) 
 }
 
 // remember goes on from what the last turn knew, where a state file was lost or
-// spoiled: its runners are there all the same.
+// spoiled, or could not be written and is still as it was: its runners are there all
+// the same, and what has failed fails again.
 func (a *agent) remember() {
-	if len(a.hold.Past.Applied) == 0 && len(a.last.Applied) > 0 {
-		a.hold.Past = a.last
+	before := a.read
+	a.read = a.hold.Past
+	lost := len(a.hold.Past.Applied) == 0 && len(a.last.Applied) > 0
+	if !lost && !(a.unwritten && reflect.DeepEqual(before, a.read)) {
+		return
+	}
+	a.hold.Past = a.last
+	if a.unwritten {
+		// It is said where something new can't be written.
+		_ = a.hold.Write()
 	}
 }
 
@@ -253,7 +265,7 @@ func (a *agent) tend(ctx context.Context, inForce state.CharmState, wanted <-cha
 	if fresh && !result.Stalled && !closed(wanted) {
 		a.fresh = now.Add(jitter(inForce.ReconcileInterval))
 	}
-	a.last = a.hold.Past
+	a.last, a.unwritten = a.hold.Past, a.hold.Unwritten != nil
 	if ctx.Err() == nil {
 		a.board.done(result, a.fleet.Budget(), err, time.Since(now))
 	}

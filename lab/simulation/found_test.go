@@ -55,6 +55,14 @@ func TestFound(t *testing.T) {
 			},
 		},
 		{
+			why: "the unit's state can't be written, and creates fail: the agent forgot that they had failed, and made runners without end",
+			events: func(p *Plan) {
+				p.add(2*time.Minute, func(l *life) { l.holdState(17 * time.Minute) }, "the state can't be written")
+				p.add(3*time.Minute, func(l *life) { l.troubleLXD(lxd.Fault{Kind: lxd.LostAnswer}, 16*time.Minute) }, "LXD's answers are lost")
+				p.add(3*time.Minute, func(l *life) { l.queueJobs(github.JobRequest{Count: 2, Duration: 10 * time.Second, Name: "short"}) }, "2 jobs")
+			},
+		},
+		{
 			why: "a back-off outlasts the calm: the simulation expected a runner at once all the same",
 			events: func(p *Plan) {
 				p.add(2*time.Minute, func(l *life) { l.queueJobs(github.JobRequest{Duration: 19 * time.Minute, Name: "long"}) }, "a long job")
