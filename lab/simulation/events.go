@@ -174,9 +174,17 @@ func (l *life) switchAgent(on bool) {
 }
 
 // restartLXD restarts the daemon; its instances live on.
-func (l *life) restartLXD(down time.Duration) {
+func (l *life) restartLXD(down time.Duration) { l.away(down, l.world.daemon()) }
+
+// away lets a cloud's services be away for a time; what runs there lives on.
+func (l *life) away(down time.Duration, cloud interface {
+	Restart(context.Context, time.Duration) error
+}) {
+	l.faults.Add(1)
+	defer l.faults.Add(-1)
 	l.disturbed()
-	if err := l.world.daemon().Restart(context.Background(), down); err != nil {
+	defer l.disturbed()
+	if err := cloud.Restart(context.Background(), down); err != nil {
 		l.violate("the simulation itself failed: %v", err)
 	}
 }
@@ -185,12 +193,24 @@ func (l *life) restartLXD(down time.Duration) {
 func (l *life) stopOne() {
 	for _, instance := range l.world.daemon().Possessions().Instances {
 		if instance.StatusCode == api.Running && owner.Owns(instance.Name) {
-			l.forgive(instance.Name, "the operator stopped it")
+			defer l.byHand(instance.Name, "the operator stopped it")()
 			if err := l.world.put("http://lxd/1.0/instances/"+instance.Name+"/state", api.InstanceStatePut{Action: "stop", Force: true, Timeout: -1}); err != nil {
 				l.story.tell("it could not be stopped: %v", err)
 			}
 			return
 		}
+	}
+}
+
+// byHand excuses what an operator does to a runner until the function that it returns
+// is called.
+func (l *life) byHand(runner, why string) (done func()) {
+	l.disturbed()
+	l.forgive(runner, why)
+	began := time.Now()
+	return func() {
+		l.disturbed()
+		l.forgiveSince(began, runner, why)
 	}
 }
 
@@ -209,7 +229,7 @@ func (l *life) deleteOne() {
 	time.Sleep(time.Second)
 	for _, instance := range l.world.daemon().Possessions().Instances {
 		if instance.StatusCode == api.Stopped && owner.Owns(instance.Name) && instance.Config[metadataUnit] == unitName {
-			l.forgive(instance.Name, "the operator deleted it")
+			defer l.byHand(instance.Name, "the operator deleted it")()
 			if err := l.world.send(http.MethodDelete, "http://lxd/1.0/instances/"+instance.Name, l.world.lxdSocket(), nil); err != nil {
 				l.story.tell("it could not be deleted: %v", err)
 			}
@@ -269,6 +289,7 @@ func (l *life) harm(what string) {
 		return
 	}
 	state := filepath.Join(folder, "state.json")
+	l.forgot.Store(l.forgot.Load() || what == harms[0] || what == harms[1])
 	var err error
 	switch what {
 	case harms[0]:

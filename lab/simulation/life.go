@@ -69,6 +69,8 @@ type life struct {
 	calm    bool
 	// troubled is when something was last wrong.
 	troubled time.Time
+	// acted is when the agent last had an effect.
+	acted time.Time
 	// rebooted is when the machine was last started again.
 	rebooted time.Time
 	excuses  []excuse
@@ -86,7 +88,8 @@ type life struct {
 	hangs   atomic.Bool  // an operation of LXD's may hang until LXD restarts
 	stopped atomic.Bool  // the unit's removal has begun
 	removed atomic.Bool
-	blind   bool // something was wrong at the end of the removal
+	forgot  atomic.Bool // state.json was lost since the last hook
+	blind   bool        // something was wrong at the end of the removal
 
 	// machine is held while a call runs, and while something happens to the
 	// machine that no call may run beside.
@@ -395,11 +398,12 @@ func (l *life) hearAgent() {
 
 // countAgentEffect is told of each effect of an agent.
 func (l *life) countAgentEffect(effect string) {
+	l.mu.Lock()
+	l.acted = time.Now()
 	if l.counts.Load() {
-		l.mu.Lock()
 		l.report.AgentEffects++
-		l.mu.Unlock()
 	}
+	l.mu.Unlock()
 	l.checkMade(effect)
 }
 

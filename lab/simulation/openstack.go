@@ -117,13 +117,7 @@ func (l *life) moveToOpenStack() {
 }
 
 // restartOpenStack lets the services of OpenStack be away for a time.
-func (l *life) restartOpenStack(down time.Duration) {
-	l.disturbed()
-	if err := l.world.openStack.Restart(context.Background(), down); err != nil {
-		l.violate("the simulation itself failed: %v", err)
-	}
-	l.disturbed()
-}
+func (l *life) restartOpenStack(down time.Duration) { l.away(down, l.world.openStack) }
 
 // operate lets the operator do something to a server of the unit's that runs; it
 // does nothing where there is none.
@@ -132,6 +126,7 @@ func (l *life) operate(what, method, path string, body any) {
 		if !isOurs(one) || one.Status != "ACTIVE" || one.Deleting {
 			continue
 		}
+		l.disturbed()
 		l.forgiveFor(openStackTiming.Power+openStackTiming.Delete, one.Name, "the operator "+what+" it")
 		if err := l.world.callNova(method, "/servers/"+one.ID+path, body); err != nil {
 			l.story.tell("the operator could not: %v", err)

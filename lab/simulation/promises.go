@@ -62,9 +62,18 @@ func (l *life) forgive(runner, why string) { l.forgiveFor(time.Second, runner, w
 
 // forgiveFor is forgive for a time.
 func (l *life) forgiveFor(length time.Duration, runner, why string) {
+	l.pardon(excuse{why: why, from: time.Now(), to: time.Now().Add(length), runner: runner})
+}
+
+// forgiveSince excuses that it was killed since a time.
+func (l *life) forgiveSince(from time.Time, runner, why string) {
+	l.pardon(excuse{why: why, from: from, to: time.Now().Add(time.Second), runner: runner})
+}
+
+func (l *life) pardon(e excuse) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.excuses = append(l.excuses, excuse{why: why, from: time.Now(), to: time.Now().Add(length), runner: runner})
+	l.excuses = append(l.excuses, e)
 }
 
 func (l *life) excused(runner string, at time.Time) bool {
@@ -109,7 +118,12 @@ func (l *life) checkCall(c call, o outcome, undisturbed bool) {
 	if o.err != nil && !o.asked && !mayFail(c) {
 		l.violate("%s failed: %v", c, o.err)
 	}
-	if o.err == nil && c.kind == juju.KindHook && !l.stopped.Load() && c.name != "install" && c.name != "runner-storage-detaching" {
+	// Where the unit forgot what it is, the next hook finds out.
+	nothingDone := c.name == "runner-storage-attached" && l.forgot.Load()
+	if c.kind == juju.KindHook {
+		l.forgot.Store(false)
+	}
+	if o.err == nil && c.kind == juju.KindHook && !l.stopped.Load() && c.name != "install" && c.name != "runner-storage-detaching" && !nothingDone {
 		l.checkStatus(c, undisturbed)
 	}
 }
@@ -154,6 +168,9 @@ func (l *life) checkStatus(c call, undisturbed bool) {
 	if status != juju.Active {
 		return
 	}
+	if l.agentActs() {
+		return
+	}
 	idle, busy := l.online()
 	claims := 0
 	for _, match := range claimed.FindAllStringSubmatch(message, -1) {
@@ -169,6 +186,14 @@ func (l *life) checkStatus(c call, undisturbed bool) {
 	if surplus := idle - max(0, l.unit.wanted().Count-busy); undisturbed && surplus > 0 {
 		l.violate("after %s there are %d idle and %d busy runners, wanted are %d", c, idle, busy, l.unit.wanted().Count)
 	}
+}
+
+// agentActs reports whether the agent, which goes on at the instant in which a hook ends,
+// has changed what the hook left.
+func (l *life) agentActs() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Since(l.acted) < 10*time.Millisecond
 }
 
 // checkMade checks that a runner that was just registered is not one too many.
@@ -199,15 +224,17 @@ func (l *life) disturbed() {
 	l.troubled = time.Now()
 }
 
-// endedLately reports whether a job ended, or came, within the last seconds.
+// endedLately reports whether a job ended, or came, or an operator ended a machine,
+// within the last seconds.
 func (l *life) endedLately() bool {
+	lately := time.Now().Add(-10 * time.Second)
 	l.mu.Lock()
 	rebooted := l.rebooted
+	byHand := slices.ContainsFunc(l.excuses, func(e excuse) bool { return e.runner != "" && e.to.After(lately) })
 	l.mu.Unlock()
-	if time.Since(rebooted) < 2*time.Minute {
+	if byHand || time.Since(rebooted) < 2*time.Minute {
 		return true // GitHub believes in its runners for a while
 	}
-	lately := time.Now().Add(-10 * time.Second)
 	return slices.ContainsFunc(l.world.github.Jobs(), func(j github.JobInfo) bool {
 		return j.Completed != nil && j.Completed.After(lately)
 	})
@@ -244,8 +271,8 @@ func (l *life) unsettled() []string {
 	if wanted.OnOpenStack() {
 		folders = 0
 	}
-	if wanted.OnOpenStack() || wanted.Count == 0 {
-		profiles = len(has.profiles) // they may stay
+	if wanted.OnOpenStack() || wanted.Count == 0 || len(has.builders) > 0 {
+		profiles = len(has.profiles) // they may stay, or be a builder's
 	}
 	for _, count := range []struct {
 		what       string
@@ -280,6 +307,11 @@ func (l *life) unsettled() []string {
 func (u *unit) wanted() state.CharmState {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	return u.inForce()
+}
+
+// inForce is wanted where the lock is held.
+func (u *unit) inForce() state.CharmState {
 	now, err := state.New(state.Source{
 		Config: u.read, Secrets: map[string]state.Secret{tokenSecret: u.secret.read}, Proxies: state.Proxies(u.proxies), Machine: "amd64", ModelUUID: modelUUID, Unit: unitName,
 	})

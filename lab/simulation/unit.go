@@ -330,6 +330,7 @@ func (t *tools) Config(context.Context) (config map[string]any, err error) {
 	err = t.effect("config-get", func() {
 		config = maps.Clone(t.unit.config)
 		t.unit.read = config
+		t.unit.inForce()
 	})
 	return config, err
 }
