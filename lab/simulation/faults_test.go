@@ -110,7 +110,7 @@ func everyFaultOfOpenStack() []faultTest {
 		{openStack: faults.Fault{Kind: openstack.DeleteHangs, For: 8 * time.Minute}},
 		{openStack: faults.Fault{Kind: openstack.DeleteFails, Message: "the disk is busy"}},
 		{openStack: faults.Fault{Kind: openstack.PortLeft}},
-		{openStack: faults.Fault{Kind: openstack.Vanishes, Count: 1}},
+		{openStack: faults.Fault{Kind: openstack.Vanishes, Name: vanishing, Count: 1}},
 		{openStack: faults.Fault{Kind: openstack.OddStatus, Message: "PAUSED"}},
 		{openStack: faults.Fault{Kind: openstack.ImageGone}, told: `^blocked: set openstack-image to`},
 		{openStack: faults.Fault{Kind: openstack.SlowBoot, For: 3 * time.Minute}},

@@ -23,6 +23,9 @@ const (
 	openStackPassword = "SECRETpassword"
 )
 
+// vanishing are the servers that vanish where some do.
+var vanishing = owner.Prefix() + "*"
+
 // openStackTiming is about what a cloud takes.
 var openStackTiming = openstack.Timing{
 	Call: 20 * time.Millisecond, Build: 15 * time.Second, Boot: 20 * time.Second, Work: 20 * time.Second,

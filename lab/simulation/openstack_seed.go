@@ -33,12 +33,15 @@ func SeededOnOpenStack(seed uint64) Plan {
 		d.plan.Config["virtual-machines"] = int64(35)
 	}
 	d.jobs()
+	if d.moving = d.one(4); d.moving {
+		d.moves()
+	}
 	if d.one(2) {
 		d.kills()
 	}
 	for range 1 + d.IntN(5) {
 		pick(d, (*dice).openStackFaults, (*dice).openStackFaults, (*dice).openStackFaults, (*dice).gitHubFaults, (*dice).kills, (*dice).kills,
-			(*dice).openStackConfigs, (*dice).moves, (*dice).actions, (*dice).servers, (*dice).servers, (*dice).damageElsewhere, (*dice).lie, (*dice).secrets)(d)
+			(*dice).openStackConfigs, (*dice).actions, (*dice).servers, (*dice).servers, (*dice).damageElsewhere, (*dice).lie, (*dice).secrets)(d)
 	}
 	if d.one(12) {
 		from := d.time()
@@ -52,6 +55,9 @@ func SeededOnOpenStack(seed uint64) Plan {
 	return d.plan
 }
 
+// longestHang is how long OpenStack takes at most to build or delete a server.
+const longestHang = 10 * time.Minute
+
 // openStackFaults lets OpenStack go wrong.
 func (d *dice) openStackFaults() {
 	for range 1 + d.IntN(3) {
@@ -64,10 +70,10 @@ func (d *dice) openStackFaults() {
 			faults.Fault{Kind: openstack.LostAnswer, Name: pick(d, "", "POST *", "DELETE *")},
 			faults.Fault{Kind: openstack.LoginFails}, faults.Fault{Kind: openstack.TokenRevoked},
 			faults.Fault{Kind: openstack.QuotaExceeded}, faults.Fault{Kind: openstack.NoValidHost, Message: "No valid host was found."},
-			faults.Fault{Kind: openstack.BuildHangs, For: d.between(time.Minute, 10*time.Minute)},
-			faults.Fault{Kind: openstack.DeleteHangs, For: d.between(time.Minute, 10*time.Minute)},
+			faults.Fault{Kind: openstack.BuildHangs, For: d.between(time.Minute, longestHang)},
+			faults.Fault{Kind: openstack.DeleteHangs, For: d.between(time.Minute, longestHang)},
 			faults.Fault{Kind: openstack.DeleteFails, Message: "the disk is busy"}, faults.Fault{Kind: openstack.PortLeft},
-			faults.Fault{Kind: openstack.Vanishes, Count: 1}, faults.Fault{Kind: openstack.ImageGone},
+			faults.Fault{Kind: openstack.Vanishes, Name: vanishing, Count: 1}, faults.Fault{Kind: openstack.ImageGone},
 			faults.Fault{Kind: openstack.OddStatus, Message: pick(d, "PAUSED", "REBUILD", "SUSPENDED", "UNKNOWN", "VERIFY_RESIZE", "SHELVED")},
 			faults.Fault{Kind: openstack.SlowBoot, For: d.between(10*time.Second, 5*time.Minute)}, faults.Fault{Kind: openstack.PowerOffHangs},
 			faults.Fault{Kind: openstack.SSHFails}, faults.Fault{Kind: openstack.SSHHangs},
@@ -86,10 +92,16 @@ func (d *dice) openStackFaults() {
 func (d *dice) openStackConfigs() {
 	for range 1 + d.IntN(5) {
 		if d.one(5) {
-			bad := pick(d, [2]any{"path", "a b"}, [2]any{"virtual-machines", int64(-1)}, [2]any{"token", nil}, [2]any{"group", "nobody's"},
-				[2]any{"openstack-flavor", "m9.tiny"}, [2]any{"openstack-flavor", nil}, [2]any{"openstack-network", "nowhere"}, [2]any{"base-image", "resolute"},
-				[2]any{"openstack-image", "windows"}, [2]any{"openstack-clouds-yaml", "clouds: [SECRET"}, [2]any{"openstack-clouds-yaml", wrongClouds}, [2]any{"manager-address", "here"})
-			option, value := bad[0].(string), bad[1]
+			bad := [][2]any{{"path", "a b"}, {"virtual-machines", int64(-1)}, {"token", nil}, {"group", "nobody's"},
+				{"openstack-flavor", "m9.tiny"}, {"openstack-flavor", nil}, {"openstack-network", "nowhere"}, {"base-image", "resolute"},
+				{"openstack-image", "windows"}, {"manager-address", "here"}}
+			if !d.moving {
+				// With wrong credentials a unit can't leave, and is not told the right ones
+				// by who has it leave.
+				bad = append(bad, [2]any{"openstack-clouds-yaml", "clouds: [SECRET"}, [2]any{"openstack-clouds-yaml", wrongClouds})
+			}
+			one := pick(d, bad...)
+			option, value := one[0].(string), one[1]
 			d.plan.add(d.time(), func(l *life) { l.misconfigure(option, value) }, "juju config %s=%v", option, value)
 			continue
 		}
@@ -119,9 +131,12 @@ func (d *dice) openStackOption() (option string, value any) {
 	return "openstack-flavor", pick(d, "m1.small", "m1.medium")
 }
 
-// damageElsewhere harms what the unit has on disk where its runners share no folder with it.
+// damageElsewhere harms what the unit has on disk where its runners share no folder with
+// it. Where its runners move, the unit alone knows from where.
 func (d *dice) damageElsewhere() {
-	harm := pick(d, slices.DeleteFunc(slices.Clone(harms), func(harm string) bool { return harm == strayFolder })...)
+	harm := pick(d, slices.DeleteFunc(slices.Clone(harms), func(harm string) bool {
+		return harm == strayFolder || d.moving && (harm == harms[0] || harm == harms[1])
+	})...)
 	d.plan.add(d.time(), func(l *life) { l.harm(harm) }, "harm: %s", harm)
 }
 

@@ -68,6 +68,8 @@ func Seeded(seed uint64) Plan {
 type dice struct {
 	*rand.Rand
 	plan Plan
+	// moving: the unit's runners move to another cloud.
+	moving bool
 }
 
 // one is true once in n times.
