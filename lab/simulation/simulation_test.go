@@ -69,6 +69,8 @@ func live(t *testing.T, plan Plan) Report {
 	var report Report
 	synctest.Test(t, func(t *testing.T) { report = Live(dir, plan) })
 	if len(report.Violations) > 0 {
+		// What a test says shows when all of them have ended.
+		fmt.Printf("%s: %s\n", plan.Name, report.Violations[0])
 		t.Errorf("%s\n%s\nschedule:\n%s\nstory:\n%s\n\nagain: %s", plan.Name, strings.Join(report.Violations, "\n"), plan, report.Story, plan.again())
 	} else if *verbose {
 		t.Logf("%s\n%s", plan, report.Story)
