@@ -91,6 +91,35 @@ func TestInspectedWorkKeepsAMachine(t *testing.T) {
 	}
 }
 
+// A machine that can't be looked into, as where SSH does not lead into it, is asked
+// once a minute, and keeps nobody else's slot empty.
+func TestAMachineThatDoesNotAnswerHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, slowcloud.Inspected())
+		f.tend(5 * time.Minute)
+		names := f.expectRunning(3)
+		f.cloud.AddFault(slowcloud.Fault{Method: "Inspect", Takes: 15 * time.Second, Err: runner.ErrUnreachable})
+		for _, name := range names[:2] {
+			f.takeJob(name)
+		}
+		f.tend(10 * time.Second)
+		f.github.drop(names[0])
+		made, began := len(f.asked("Create")), len(f.inspections())
+		go func() {
+			time.Sleep(100 * time.Second) // of the bubble's fake clock
+			f.github.drop(names[1])
+		}()
+		f.tend(2 * time.Minute)
+		if more := len(f.asked("Create")) - made; more != 2 {
+			t.Errorf("20 s after the second of two jobs there are %d runners in their places", more)
+		}
+		f.tend(8 * time.Minute)
+		if asked := len(f.inspections()) - began; asked > 20 {
+			t.Errorf("two machines that do not answer were asked %d times in 10 minutes", asked)
+		}
+	})
+}
+
 // A runner that ends before it comes online is a failed start as soon as it says so,
 // not when its machine powers off or its time is over.
 func TestARunnerThatEndsAtOnceIsAFailedStart(t *testing.T) {

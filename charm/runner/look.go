@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -34,21 +35,34 @@ func (m *Manager) look(ctx context.Context, wanted Scope, inFlight map[string]In
 		world.Registrations[scope] = registrations
 	}
 	m.confirm(ctx, &world)
+	world.Took = time.Since(world.Now)
 	m.inspect(ctx, world)
 	world.Now = time.Now()
 	return world, nil
 }
 
 // inspect looks into the instances that GitHub has let go, or that take their time to
-// come online.
+// come online. Where that is in vain it is not tried again for a while: all else waits
+// meanwhile.
 func (m *Manager) inspect(ctx context.Context, world World) {
 	var asked []*Instance
+	there := map[string]bool{}
 	for i, instance := range world.Instances {
+		there[instance.Name] = true
+		if last, before := m.inspected[instance.Name]; before && world.Now.Sub(last) < m.cfg.Limits.Doubt {
+			continue
+		}
 		if world.letGo(instance) || m.doubts(world, instance) {
 			asked = append(asked, &world.Instances[i])
 		}
 	}
+	maps.DeleteFunc(m.inspected, func(name string, _ time.Time) bool { return !there[name] })
 	m.lookInto(ctx, asked)
+	for _, instance := range asked {
+		if !world.letGo(*instance) || instance.Working == WorkingUnknown {
+			m.inspected[instance.Name] = time.Now()
+		}
+	}
 }
 
 // lookInto asks a cloud whose list does not tell what works in instances. Of those that
@@ -84,12 +98,7 @@ func (m *Manager) doubts(world World, instance Instance) bool {
 	if instance.Status != StatusRunning || instance.Foreign || world.inFlight(instance.Name) || !shown || registration.Online || registration.Busy {
 		return false
 	}
-	now := time.Now()
-	if last, before := m.doubted[instance.Name]; now.Sub(instance.Created) < m.cfg.Limits.Doubt || before && now.Sub(last) < m.cfg.Limits.Doubt {
-		return false
-	}
-	m.doubted[instance.Name] = now
-	return true
+	return world.Now.Sub(instance.Created) >= m.cfg.Limits.Doubt
 }
 
 // letGo reports whether GitHub has said that a running instance of ours is not

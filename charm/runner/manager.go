@@ -52,13 +52,14 @@ type Manager struct {
 	saved  Memory
 	kept   kept
 	runs   int
-	// doubted is when runners that do not come online were looked into last.
-	doubted map[string]time.Time
+	// inspected is when runners that do not come online, or that can't be looked into,
+	// were asked last.
+	inspected map[string]time.Time
 }
 
 // NewManager returns a manager; it does nothing yet.
 func NewManager(cfg Config) *Manager {
-	return &Manager{cfg: cfg, memory: cfg.Memory.Clone(), saved: cfg.Memory.Clone(), doubted: map[string]time.Time{}}
+	return &Manager{cfg: cfg, memory: cfg.Memory.Clone(), saved: cfg.Memory.Clone(), inspected: map[string]time.Time{}}
 }
 
 // Result is what a reconcile found and did.

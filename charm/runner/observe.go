@@ -21,6 +21,9 @@ type World struct {
 	// InFlight are the runners that a step is being done to, by name. They are
 	// not judged: what was seen of them is about to change.
 	InFlight map[string]Info
+	// Took is how long cloud and GitHub took to tell of all, without the time that it
+	// took to look into single instances.
+	Took time.Duration
 }
 
 func (w World) inFlight(name string) bool {

@@ -114,7 +114,7 @@ type tending struct {
 	heldTill time.Time
 	// creates and deletes hold one element for each step of the kind that runs.
 	creates, deletes chan struct{}
-	// lookTook is how long the last look took, idle how many looks in a row
+	// lookTook is how long those who were asked took at the last look, idle how many looks in a row
 	// have led to nothing.
 	lookTook time.Duration
 	idle     int
@@ -210,9 +210,8 @@ func (t *tending) run(ctx, looking context.Context) error {
 
 // round is one look at the world; all that follows from it is begun.
 func (t *tending) round(ctx, looking context.Context) error {
-	began := time.Now()
 	world, err := t.look(looking, t.want.Scope, t.inFlight)
-	t.lookTook = time.Since(began)
+	t.lookTook = world.Took
 	if err != nil {
 		return err
 	}

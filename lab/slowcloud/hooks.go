@@ -30,6 +30,8 @@ type Fault struct {
 	Times int
 	// LostAnswer lets a call have its effect before it fails.
 	LostAnswer bool
+	// Takes is how much longer a call takes than others do.
+	Takes time.Duration
 	// Hangs lets a call wait until its context ends, and then fail with the
 	// context's error.
 	Hangs bool
@@ -220,6 +222,9 @@ func (c *Cloud) begin(ctx context.Context, method, name string, takes time.Durat
 	if f != nil && f.Hangs {
 		<-ctx.Done()
 		return nil, fmt.Errorf("cannot %s %s: %w", method, name, ctx.Err())
+	}
+	if f != nil {
+		takes += f.Takes
 	}
 	if err := pass(ctx, takes); err != nil {
 		return nil, fmt.Errorf("cannot %s %s: %w", method, name, err)
