@@ -1,6 +1,9 @@
 package simulation
 
 import (
+	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -68,6 +71,16 @@ func (l *life) checkRefill(name string) {
 	}
 }
 
+// hasSetbacks reports whether the unit remembers that runners could not be made: however
+// long ago that was, it makes one at a time until one has shown that they can.
+func (w *world) hasSetbacks() bool {
+	content, err := os.ReadFile(filepath.Join(w.folder(), "state.json"))
+	var state struct {
+		Setbacks map[string]any `json:"setbacks"`
+	}
+	return err == nil && json.Unmarshal(content, &state) == nil && len(state.Setbacks) > 0
+}
+
 // making counts the unit's machines that are being made: those that are not on
 // yet.
 func (l *life) making() int {
@@ -108,7 +121,7 @@ func (l *life) undisturbedAgent() (watch, bool) {
 	if l.stopped.Load() || !l.quietFor(unharmed) || l.inCall.Load() || l.unit.needsAPerson() {
 		return watch{}, false
 	}
-	if _, message := l.unit.shown(); strings.Contains(message, moving) {
+	if _, message := l.unit.shown(); strings.Contains(message, moving) || l.world.hasSetbacks() {
 		return watch{}, false
 	}
 	l.mu.Lock()
