@@ -66,7 +66,7 @@ func TestHookVariables(t *testing.T) {
 
 func TestQuote(t *testing.T) {
 	for path, want := range map[string]string{
-		"/work/.lab-1/a_b": "/work/.lab-1/a_b",
+		"/home/me/.lab-1/a_b": "/home/me/.lab-1/a_b",
 		"/my lab":          "'/my lab'",
 		"/it's 100%h":      `'/it'\''s 100%%h'`,
 	} {
