@@ -67,8 +67,8 @@ func TestHookVariables(t *testing.T) {
 func TestQuote(t *testing.T) {
 	for path, want := range map[string]string{
 		"/home/me/.lab-1/a_b": "/home/me/.lab-1/a_b",
-		"/my lab":          "'/my lab'",
-		"/it's 100%h":      `'/it'\''s 100%%h'`,
+		"/my lab":             "'/my lab'",
+		"/it's 100%h":         `'/it'\''s 100%%h'`,
 	} {
 		if got := quote(path); got != want {
 			t.Errorf("quote(%q) is %s, want %s", path, got, want)
