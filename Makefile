@@ -43,13 +43,14 @@ check: ## gofmt, vet and staticcheck
 SEEDS ?= 1000
 FIRST ?= 1
 CLOUD ?= lxd
+lives_lxd := TestSeeds
+lives_openstack := TestSeedsOnOpenStack
 simulate: ## Live through SEEDS=1000 units' lives with faults and kills, from seed FIRST=1, on CLOUD=lxd or openstack
 	@for number in '$(SEEDS)' '$(FIRST)'; do case $$number in \
 	''|0|*[!0-9]*) echo "error: SEEDS and FIRST must be whole numbers above 0, not '$$number'" >&2; exit 2 ;; esac; done
+	@[ -n '$(lives_$(CLOUD))' ] || { echo "error: CLOUD must be lxd or openstack, not '$(CLOUD)'" >&2; exit 2; }
 	$(GO) test -c -o bin/simulate ./lab/simulation
-	@case '$(CLOUD)' in lxd) test=TestSeeds ;; openstack) test=TestSeedsOnOpenStack ;; \
-	*) echo "error: CLOUD must be lxd or openstack, not '$(CLOUD)'" >&2; exit 2 ;; esac; \
-	set -x; bin/simulate -test.run "^$$test$$" -test.timeout 0 -seeds $(SEEDS) -first $(FIRST)
+	bin/simulate -test.run '^$(lives_$(CLOUD))$$' -test.timeout 0 -seeds $(SEEDS) -first $(FIRST)
 
 demo: setup build $(NATIVE) ## Show the charm's main story, on real LXD where it can run
 	@demo/demo.sh

@@ -326,7 +326,7 @@ func TestAppThatIsRateLimited(t *testing.T) {
 			}
 		}
 		w.wantExchanges("while limited", 1)
-		time.Sleep(91 * time.Second)
+		time.Sleep(91 * time.Second) // of the bubble's fake clock
 		w.list(client)
 	})
 }

@@ -302,6 +302,7 @@ func (y *yard) flush(t *testing.T, ear *net.UDPConn) {
 	if _, err := io.WriteString(connection, marker); err != nil {
 		t.Fatal(err)
 	}
+	// A real socket's other end tells of nothing but what it noted.
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		y.mu.Lock()
 		heard := y.heard[marker]

@@ -165,7 +165,7 @@ func (f *fleet) flush(mode runner.FlushMode) runner.FlushResult {
 func (f *fleet) settle() {
 	f.Helper()
 	for range 6 {
-		time.Sleep(5 * time.Minute)
+		time.Sleep(5 * time.Minute) // of the bubble's fake clock
 		f.reconcile()
 	}
 }
@@ -222,7 +222,7 @@ func (f *fleet) endJob(name string) {
 	if err := f.cloud.Stop(name); err != nil {
 		f.Fatal(err)
 	}
-	time.Sleep(5 * time.Second)
+	time.Sleep(5 * time.Second) // the slow cloud's list lags
 }
 
 // github is GitHub as the manager's interface sees it. lab/github is the

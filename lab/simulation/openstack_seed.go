@@ -1,8 +1,6 @@
 package simulation
 
 import (
-	"fmt"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -17,21 +15,9 @@ const onOpenStackName = " on OpenStack"
 // SeededOnOpenStack returns the plan that a seed decides for a unit whose runners are
 // servers.
 func SeededOnOpenStack(seed uint64) Plan {
-	d := &dice{Rand: rand.New(rand.NewPCG(seed, 20261130))}
-	d.plan = Plan{
-		Name:       fmt.Sprintf("seed %d%s", seed, onOpenStackName),
-		OpenStack:  true,
-		Neighbours: d.one(3),
-		Alone:      d.one(4),
-		Calm:       d.between(20*time.Minute, 100*time.Minute),
-		Config:     map[string]any{"path": "acme/widgets", "token": "ghp_SECRET1", "virtual-machines": int64(1 + d.IntN(4))},
-	}
-	switch d.IntN(40) {
-	case 0:
-		d.plan.Calm = d.between(13*time.Hour, 15*time.Hour)
-	case 1:
-		d.plan.Config["virtual-machines"] = int64(35)
-	}
+	d := newDice(seed, 20261130, onOpenStackName)
+	d.plan.OpenStack = true
+	d.extremes(35)
 	d.jobs()
 	if d.moving = d.one(4); d.moving {
 		d.moves()
@@ -43,14 +29,7 @@ func SeededOnOpenStack(seed uint64) Plan {
 		pick(d, (*dice).openStackFaults, (*dice).openStackFaults, (*dice).openStackFaults, (*dice).gitHubFaults, (*dice).kills, (*dice).kills,
 			(*dice).openStackConfigs, (*dice).actions, (*dice).servers, (*dice).servers, (*dice).damageElsewhere, (*dice).lie, (*dice).secrets)(d)
 	}
-	if d.one(12) {
-		from := d.time()
-		d.plan.add(from, func(l *life) { l.switchAgent(false) }, "the operator switches the agent off")
-		d.plan.add(d.between(from, d.plan.Calm), func(l *life) { l.switchAgent(true) }, "the operator switches the agent on")
-	}
-	if d.one(8) {
-		d.plan.add(d.time(), (*life).remove, "juju remove-unit")
-	}
+	d.interventions()
 	d.plan.sort()
 	return d.plan
 }
@@ -114,15 +93,9 @@ func (d *dice) openStackConfigs() {
 const wrongClouds = "clouds: {lab: {auth: {auth_url: 'http://" + openStackAddress + "/identity/v3', username: lab, password: SECRETwrong, project_name: lab, user_domain_name: Default, project_domain_name: Default}}}"
 
 func (d *dice) openStackOption() (option string, value any) {
-	switch d.IntN(10) {
-	case 0, 1, 2:
-		return "virtual-machines", int64(d.IntN(6))
-	case 3:
-		return "path", pick(d, "acme/widgets", "acme/other", "acme")
-	case 4:
-		return "labels", pick(d, "", "gpu", "a,b")
-	case 5:
-		return "token", pick(d, "ghp_SECRET1", "ghp_SECRET2")
+	switch number := d.IntN(10); number {
+	case 0, 1, 2, 3, 4, 5:
+		return d.optionOfAll(number)
 	case 6:
 		return "manager-address", pick(d, "192.0.2.10", "192.0.2.0/24,2001:db8::7")
 	case 7:

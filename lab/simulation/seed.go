@@ -16,27 +16,14 @@ import (
 
 // Seeded returns the plan that a seed decides.
 func Seeded(seed uint64) Plan {
-	d := &dice{Rand: rand.New(rand.NewPCG(seed, 20261123))}
-	d.plan = Plan{
-		Name:       fmt.Sprintf("seed %d", seed),
-		Neighbours: d.one(3),
-		Alone:      d.one(4),
-		Calm:       d.between(20*time.Minute, 100*time.Minute),
-		Config:     map[string]any{"path": "acme/widgets", "token": "ghp_SECRET1", "virtual-machines": int64(1 + d.IntN(4))},
-	}
+	d := newDice(seed, 20261123, "")
 	if d.one(3) {
 		d.plan.Config["lxd-instance-type"], d.plan.Config["base-image"] = "virtual-machine", virtualImage
 	}
 	if d.one(4) {
 		d.plan.Proxies = juju.Proxies{HTTP: secret.New("http://user:SECRETproxy@proxy.test:3128"), HTTPS: secret.New("http://user:SECRETproxy@proxy.test:3128"), NoProxy: "localhost"}
 	}
-	switch d.IntN(40) {
-	case 0:
-		// Idle runners become too old in such a life.
-		d.plan.Calm = d.between(13*time.Hour, 15*time.Hour)
-	case 1:
-		d.plan.Config["virtual-machines"] = int64(12)
-	}
+	d.extremes(12)
 	d.jobs()
 	if d.one(2) {
 		d.kills()
@@ -47,15 +34,7 @@ func Seeded(seed uint64) Plan {
 		pick(d, (*dice).lxdFaults, (*dice).lxdFaults, (*dice).gitHubFaults, (*dice).gitHubFaults,
 			(*dice).kills, (*dice).kills, (*dice).kills, (*dice).configs, (*dice).actions, (*dice).machine, (*dice).machine, (*dice).storage, (*dice).damage, (*dice).lie, (*dice).secrets)(d)
 	}
-	if d.one(12) {
-		from := d.time()
-		d.plan.add(from, func(l *life) { l.switchAgent(false) }, "the operator switches the agent off")
-		d.plan.add(d.between(from, d.plan.Calm), func(l *life) { l.switchAgent(true) }, "the operator switches the agent on")
-	}
-	if d.one(8) {
-		at := d.time()
-		d.plan.add(at, (*life).remove, "juju remove-unit")
-	}
+	d.interventions()
 	// At the end, so that what the seeds have found stays what they decide.
 	if d.one(4) {
 		d.images()
@@ -70,6 +49,43 @@ type dice struct {
 	plan Plan
 	// moving: the unit's runners move to another cloud.
 	moving bool
+}
+
+// newDice are the dice of a seed on a cloud, thrown for what all lives have. The cloud
+// ends the plan's name.
+func newDice(seed, cloud uint64, name string) *dice {
+	d := &dice{Rand: rand.New(rand.NewPCG(seed, cloud))}
+	d.plan = Plan{
+		Name:       fmt.Sprintf("seed %d%s", seed, name),
+		Neighbours: d.one(3),
+		Alone:      d.one(4),
+		Calm:       d.between(20*time.Minute, 100*time.Minute),
+		Config:     map[string]any{"path": "acme/widgets", "token": "ghp_SECRET1", "virtual-machines": int64(1 + d.IntN(4))},
+	}
+	return d
+}
+
+// extremes makes a few lives long, and gives a few units many runners.
+func (d *dice) extremes(many int64) {
+	switch d.IntN(40) {
+	case 0:
+		// Idle runners become too old in such a life.
+		d.plan.Calm = d.between(13*time.Hour, 15*time.Hour)
+	case 1:
+		d.plan.Config["virtual-machines"] = many
+	}
+}
+
+// interventions are an operator's with the agent, and with the unit as a whole.
+func (d *dice) interventions() {
+	if d.one(12) {
+		from := d.time()
+		d.plan.add(from, func(l *life) { l.switchAgent(false) }, "the operator switches the agent off")
+		d.plan.add(d.between(from, d.plan.Calm), func(l *life) { l.switchAgent(true) }, "the operator switches the agent on")
+	}
+	if d.one(8) {
+		d.plan.add(d.time(), (*life).remove, "juju remove-unit")
+	}
 }
 
 // one is true once in n times.
@@ -255,16 +271,23 @@ func (d *dice) configs() {
 	}
 }
 
-func (d *dice) option() (option string, value any) {
-	switch d.IntN(10) {
-	case 0, 1, 2:
-		return "virtual-machines", int64(d.IntN(6))
+// optionOfAll is one that matters on every cloud, by a number below 6.
+func (d *dice) optionOfAll(number int) (option string, value any) {
+	switch number {
 	case 3:
 		return "path", pick(d, "acme/widgets", "acme/other", "acme")
 	case 4:
 		return "labels", pick(d, "", "gpu", "a,b")
 	case 5:
 		return "token", pick(d, "ghp_SECRET1", "ghp_SECRET2")
+	}
+	return "virtual-machines", int64(d.IntN(6))
+}
+
+func (d *dice) option() (option string, value any) {
+	switch number := d.IntN(10); number {
+	case 0, 1, 2, 3, 4, 5:
+		return d.optionOfAll(number)
 	case 6:
 		return "vm-cpu", int64(1 + d.IntN(4))
 	case 7:
