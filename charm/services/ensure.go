@@ -35,7 +35,11 @@ func (u *Unit) Ensure(ctx context.Context, want Want) (mended []string, err erro
 		return nil, err
 	}
 	if runs {
-		return u.adjust(ctx, want, data)
+		mended, err := u.adjust(ctx, want, data)
+		if err != nil && ctx.Err() != nil {
+			err = fmt.Errorf("cannot look after the unit's services: Pebble stopped answering, the next hook replaces it: %w", err)
+		}
+		return mended, err
 	}
 	// It starts what its layer says.
 	if err := u.supervisor.start(ctx); err != nil {

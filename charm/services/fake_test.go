@@ -3,11 +3,15 @@ package services
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -22,8 +26,11 @@ import (
 var pebbleProgram string
 
 func TestMain(m *testing.M) {
-	if filepath.Base(os.Args[0]) == "github-runner" {
+	switch filepath.Base(os.Args[0]) {
+	case "github-runner":
 		os.Exit(fake(os.Args[1:]))
+	case "pebble":
+		os.Exit(fakePebble())
 	}
 	os.Exit(runTests(m))
 }
@@ -81,6 +88,42 @@ func fake(args []string) int {
 	context.AfterFunc(ctx, func() { server.Close() })
 	server.Serve(listener)
 	return 0
+}
+
+// fakePebble is a daemon that answers whether it is there, and nothing else: told of
+// a layer, it notes so, and is stuck.
+func fakePebble() int {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/v1/system-info", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("/v1/layers", func(_ http.ResponseWriter, r *http.Request) {
+		os.WriteFile("asked", nil, 0o600)
+		<-r.Context().Done()
+	})
+	listener, err := net.Listen("unix", socketName)
+	if err == nil {
+		err = sayReady()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	server := &http.Server{Handler: mux}
+	context.AfterFunc(ctx, func() { server.Close() })
+	server.Serve(listener)
+	return 0
+}
+
+// sayReady tells who started the process that it is ready, as systemd has it.
+func sayReady() error {
+	conn, err := net.Dial("unixgram", os.Getenv("NOTIFY_SOCKET"))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = conn.Write([]byte("READY=1"))
+	return err
 }
 
 // stage is a unit with a charm of its own, whose services are fakes.
@@ -198,6 +241,34 @@ func (s stage) awaitHealth(name string, fits func(Health) bool) Health {
 	}
 	s.t.Fatalf("the %s does not get there: %+v", name, last)
 	return Health{}
+}
+
+// halt stops a process as a debugger does, and waits until none of its threads runs.
+func halt(t *testing.T, p process) {
+	t.Helper()
+	must(t, syscall.Kill(p.pid, syscall.SIGSTOP))
+	tasks := filepath.Join("/proc", strconv.Itoa(p.pid), "task", "*", "stat")
+	deadline := time.Now().Add(20 * time.Second)
+	for time.Now().Before(deadline) {
+		paths, err := filepath.Glob(tasks)
+		must(t, err)
+		if len(paths) > 0 && !slices.ContainsFunc(paths, runs) {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Fatalf("process %d does not stop", p.pid)
+}
+
+// runs reports whether the thread of a stat file runs, or may. One that has ended does
+// not.
+func runs(stat string) bool {
+	data, err := os.ReadFile(stat)
+	if err != nil {
+		return false
+	}
+	_, state, _ := strings.Cut(string(data), ") ")
+	return !strings.HasPrefix(state, "T")
 }
 
 // kill ends a process as nobody should, and waits until it is gone.

@@ -1,12 +1,12 @@
 package services
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -113,7 +113,7 @@ func TestAStuckDaemonIsReplaced(t *testing.T) {
 	s.ensure(both)
 	s.await(Agent, 0)
 	daemon := s.daemon()
-	must(t, syscall.Kill(daemon.pid, syscall.SIGSTOP))
+	halt(t, daemon)
 	mended := s.ensure(both)
 	if len(mended) != 1 || !strings.Contains(mended[0], "did not answer") {
 		t.Errorf("a stuck daemon is mended as %q", mended)
@@ -122,6 +122,31 @@ func TestAStuckDaemonIsReplaced(t *testing.T) {
 		t.Error("the stuck daemon is still there")
 	}
 	s.await(Agent, 0)
+}
+
+func TestADaemonThatStopsAnsweringIsNamed(t *testing.T) {
+	s := newStage(t, longRoot(t), "github-runner-0-ab12")
+	self, err := os.Executable()
+	must(t, err)
+	data, err := os.ReadFile(self)
+	must(t, err)
+	must(t, os.Remove(s.pebble))
+	must(t, os.WriteFile(s.pebble, data, 0o755))
+	s.ensure(both)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		defer cancel()
+		for t.Context().Err() == nil {
+			if _, err := os.Stat(filepath.Join(s.home(), "asked")); err == nil {
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	if _, err := s.Ensure(ctx, both); err == nil || !strings.Contains(err.Error(), "Pebble stopped answering, the next hook replaces it: cannot tell Pebble what to run") {
+		t.Errorf("Ensure with a daemon that stops answering: %v", err)
+	}
 }
 
 func TestAServiceThatEndsIsReportedAndStartedAgain(t *testing.T) {
