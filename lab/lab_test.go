@@ -74,7 +74,7 @@ func TestProcessIsKnownByMoreThanItsNumber(t *testing.T) {
 		t.Errorf("stopping another of the same number: error %v, the process is alive: %t", err, p.Alive())
 	}
 	input.Close()
-	if !p.waitGone(context.Background(), 10*time.Second) {
+	if !p.waitGone(context.Background(), time.Minute) {
 		t.Error("the process ended, but counts as alive")
 	}
 	if err := cmd.Wait(); err != nil {

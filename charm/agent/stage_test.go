@@ -92,7 +92,7 @@ func (s *stage) applySource(change func(*state.Source)) {
 // as does something while it holds the unit, as hooks do.
 func (s *stage) as(who string, do func(*unit.Hold)) {
 	s.Helper()
-	ctx, cancel := context.WithTimeout(s.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(s.Context(), time.Minute)
 	defer cancel()
 	began := time.Now()
 	hold, err := unit.Take(ctx, s.dir, s.log)
@@ -100,7 +100,7 @@ func (s *stage) as(who string, do func(*unit.Hold)) {
 		s.Fatalf("%s: %v", who, err)
 	}
 	defer hold.Release()
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > 15*time.Second {
 		s.Errorf("%s waited %v for the unit", who, took)
 	}
 	do(hold)
@@ -137,7 +137,7 @@ func (s *stage) wait() error {
 	select {
 	case err := <-s.ended:
 		return err
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		s.Fatal("the agent does not end")
 		return nil
 	}
@@ -192,7 +192,7 @@ func (s *stage) running() []string {
 // until waits for something that the agent brings about.
 func (s *stage) until(what string, holds func() bool) {
 	s.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !holds() {
 		if time.Now().After(deadline) {
 			status, _ := json.Marshal(s.status())

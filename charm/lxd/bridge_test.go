@@ -37,7 +37,7 @@ func TestWatchBridge(t *testing.T) {
 			if got != wanted {
 				t.Fatalf("the address is %v, wanted %v", got, wanted)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("nothing is said of %v", wanted)
 		}
 	}

@@ -253,7 +253,7 @@ func TestCallsEndWithTheirContext(t *testing.T) {
 		select {
 		case connection := <-connected:
 			connection.Close()
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Errorf("%s did not call", call)
 		}
 	}

@@ -69,7 +69,7 @@ func aliasVirtual(t *testing.T, server server) {
 func TestRebootingVirtualMachineIsStillStarting(t *testing.T) {
 	cloud, server, birth := virtualBirth(t, emulation.Fault{Kind: emulation.AppExits})
 	sawOff := false
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		instance, _, err := server.GetInstance(birth.Name)
 		if err != nil {
 			t.Fatal(err)

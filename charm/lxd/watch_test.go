@@ -84,7 +84,7 @@ func TestPreJobDoneOutlivesTheDaemon(t *testing.T) {
 	if err := server.power(name, "start"); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- cloud.PreJobDone(ctx, name) }()

@@ -83,7 +83,7 @@ func TestDetachOfWhatStays(t *testing.T) {
 	}
 	folder := t.TempDir()
 	mountOn(t, folder)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestDetachOfWhatStays$")
 	cmd.Env = append(os.Environ(), lockedFolder+"="+folder)

@@ -49,7 +49,7 @@ func freePort(t *testing.T) uint16 {
 // healthy asks until the service answers at an address, or no longer.
 func (s serving) healthy(t *testing.T, address string, wanted bool) {
 	t.Helper()
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
 	for range 200 {
 		response, err := client.Get("http://" + netip.AddrPortFrom(netip.MustParseAddr(address), s.port).String() + "/health")
 		if err == nil {

@@ -208,7 +208,7 @@ func (s stage) daemon() process {
 // await waits until a service runs as a process that is not the given one.
 func (s stage) await(name string, other int) process {
 	s.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for time.Now().Before(deadline) {
 		_, running, err := s.processes()
 		must(s.t, err)
@@ -226,7 +226,7 @@ func (s stage) await(name string, other int) process {
 // awaitHealth waits until a service's health fits.
 func (s stage) awaitHealth(name string, fits func(Health) bool) Health {
 	s.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	var last []Health
 	for time.Now().Before(deadline) {
 		var err error
@@ -248,7 +248,7 @@ func halt(t *testing.T, p process) {
 	t.Helper()
 	must(t, syscall.Kill(p.pid, syscall.SIGSTOP))
 	tasks := filepath.Join("/proc", strconv.Itoa(p.pid), "task", "*", "stat")
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for time.Now().Before(deadline) {
 		paths, err := filepath.Glob(tasks)
 		must(t, err)

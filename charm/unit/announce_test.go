@@ -20,7 +20,7 @@ func TestTakeAsksAnAgentThatComesLater(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	unlock, err := dir.Lock(ctx)
 	if err != nil {

@@ -86,7 +86,7 @@ func TestLockOfAKilledProcessIsFree(t *testing.T) {
 	must(t, err)
 	must(t, holder.Process.Kill())
 
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	unlock, err := dir.Lock(ctx)
 	must(t, err)
@@ -115,7 +115,7 @@ func TestLockIsHandedOver(t *testing.T) {
 	select {
 	case unlock := <-second:
 		unlock()
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the lock was not handed over")
 	}
 }
@@ -133,7 +133,7 @@ func TestLockThatWasGivenUpIsLetGo(t *testing.T) {
 	}
 	unlock()
 
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	unlock, err = dir.Lock(ctx)
 	must(t, err)

@@ -86,7 +86,7 @@ func (p place) write(name, content string) string {
 // run starts run.sh and returns what it printed once it ended.
 func (p place) run(args []string, environment ...string) func() (string, error) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute)
 	p.t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, filepath.Join(p.dir, "run.sh"), args...)
 	cmd.Env = append(os.Environ(), environment...)
