@@ -11,6 +11,7 @@ import (
 
 	"github-runner/charm/cloudinit"
 	"github-runner/charm/image"
+	"github-runner/lab/clock"
 	"github-runner/lab/guests"
 )
 
@@ -76,7 +77,7 @@ func (g *guest) live() {
 			g.runner.End(code)
 		}
 	}
-	if g.host.faults.Take(PowerOffHangs, g.name) != nil || pause(g.ctx, guests.PowerOffDelay(g.userData)) != nil {
+	if g.host.faults.Take(PowerOffHangs, g.name) != nil || clock.Pause(g.ctx, guests.PowerOffDelay(g.userData)) != nil {
 		return
 	}
 	g.shutDown()

@@ -1,9 +1,7 @@
 package fakeguests
 
 import (
-	"context"
 	"fmt"
-	"time"
 
 	"github-runner/lab/faults"
 	"github-runner/lab/guests"
@@ -53,16 +51,4 @@ func (i inside) Kill() error {
 	}
 	i.guest.kill()
 	return nil
-}
-
-// pause returns nil after a time, or ctx's error.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

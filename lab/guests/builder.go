@@ -8,6 +8,7 @@ import (
 
 	"github-runner/charm/cloudinit"
 	"github-runner/charm/image"
+	"github-runner/lab/clock"
 	"github-runner/lab/faults"
 )
 
@@ -111,7 +112,7 @@ func (b *Builder) try(ctx context.Context, _ image.Facts) image.Result {
 func (b *Builder) step(ctx context.Context, does string) error {
 	b.Disk.Leave(image.ProgressFile, does+"\n")
 	b.Disk.Log("github-runner-image: " + does)
-	return pause(ctx, b.Work)
+	return clock.Pause(ctx, b.Work)
 }
 
 // result leaves what the machine has to say at its end.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github-runner/charm/cloudinit"
+	"github-runner/lab/clock"
 	"github-runner/lab/runnerapp"
 )
 
@@ -128,7 +129,7 @@ func (r *Runner) askPolicy(ctx context.Context, checks cloudinit.Checks, job run
 		if err == nil {
 			return verdict(status, reason, broken)
 		}
-		if !hungUp(err) || pause(patient, connectPause) != nil {
+		if !hungUp(err) || clock.Pause(patient, connectPause) != nil {
 			return unknown(err)
 		}
 	}
@@ -206,7 +207,7 @@ func (r *Runner) connectPolicy(ctx context.Context, url string) (net.Conn, error
 		if err == nil || errors.Is(err, ErrAlone) {
 			return conn, err
 		}
-		if pause(ctx, connectPause) != nil {
+		if clock.Pause(ctx, connectPause) != nil {
 			return nil, err
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github-runner/charm/cloudinit"
+	"github-runner/lab/clock"
 	"github-runner/lab/faults"
 	"github-runner/lab/runnerapp"
 )
@@ -39,6 +40,14 @@ type Listener interface {
 	Log(ctx context.Context, jobID int64, text string) error
 	Finish(ctx context.Context, jobID int64, conclusion string) error
 	Close() error
+}
+
+// ErrNoGitHub is the error of NoGitHub.
+var ErrNoGitHub = errors.New("cannot reach GitHub from here")
+
+// NoGitHub opens no session, in a world without GitHub.
+func NoGitHub(string) (Listener, error) {
+	return nil, ErrNoGitHub
 }
 
 // Machine is what a runner runs in.
@@ -156,7 +165,7 @@ func online(ctx context.Context, session Listener) error {
 		if err == nil || errors.Is(err, runnerapp.ErrGone) || errors.Is(err, runnerapp.ErrConflict) {
 			return err
 		}
-		if stopped := pause(ctx, onlineRetry); stopped != nil {
+		if stopped := clock.Pause(ctx, onlineRetry); stopped != nil {
 			return err
 		}
 	}
@@ -173,7 +182,7 @@ func (r *Runner) preJob(ctx context.Context, job runnerapp.Job) error {
 	}
 	r.Machine.Leave(cloudinit.PreJobMetricsFile, string(metrics)+"\n")
 	if f := r.Faults.Take(LongPreJob, r.Name); f != nil {
-		if err := pause(ctx, f.Lasts(time.Hour)); err != nil {
+		if err := clock.Pause(ctx, f.Lasts(time.Hour)); err != nil {
 			return err
 		}
 	}
@@ -205,16 +214,4 @@ func (r *Runner) End(code int) {
 // now is the time as the scripts write it: seconds with a fraction.
 func now() float64 {
 	return float64(time.Now().UnixMilli()) / 1000
-}
-
-// pause returns nil after a time, or ctx's error.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

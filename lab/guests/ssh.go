@@ -18,6 +18,7 @@ import (
 
 	"github-runner/charm/cloudinit"
 	"github-runner/charm/guest"
+	"github-runner/lab/clock"
 )
 
 // SSHServer is the SSH server of a machine. It runs the commands of charm/guest, which
@@ -191,7 +192,7 @@ func (s *SSHServer) await(ctx context.Context, arguments []string, stdout io.Wri
 			break
 		}
 		halfSeconds--
-		if pause(ctx, time.Second/2) != nil {
+		if clock.Pause(ctx, time.Second/2) != nil {
 			return Killed
 		}
 	}

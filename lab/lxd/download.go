@@ -11,6 +11,8 @@ import (
 	"slices"
 
 	"github.com/canonical/lxd/shared/api"
+
+	"github-runner/lab/clock"
 )
 
 // ubuntuServer is the one server of images that the emulation reaches, and the aliases
@@ -55,7 +57,7 @@ func (s *Server) download(ctx context.Context, post api.ImagesPost, tell func(ma
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
-	if err := pause(ctx, s.options.Timing.Download); err != nil {
+	if err := clock.Pause(ctx, s.options.Timing.Download); err != nil {
 		return nil, err
 	}
 	image.AutoUpdate, image.Public = post.AutoUpdate, post.Public

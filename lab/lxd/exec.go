@@ -13,6 +13,7 @@ import (
 	"github.com/canonical/lxd/shared/api"
 
 	"github-runner/charm/cloudinit"
+	"github-runner/lab/clock"
 	"github-runner/lab/guests"
 )
 
@@ -177,7 +178,7 @@ func sleep(ctx context.Context, _ *Server, _ *instance, args []string) output {
 	if _, err := fmt.Sscanf(args[0], "%g", &seconds); err != nil {
 		return output{code: 1}
 	}
-	if pause(ctx, time.Duration(seconds*float64(time.Second))) != nil {
+	if clock.Pause(ctx, time.Duration(seconds*float64(time.Second))) != nil {
 		return output{code: guests.Killed}
 	}
 	return output{}

@@ -13,6 +13,7 @@ import (
 
 	"github-runner/charm/cloudinit"
 	"github-runner/charm/image"
+	"github-runner/lab/clock"
 	"github-runner/lab/guests"
 )
 
@@ -86,7 +87,7 @@ func (g *guest) live() {
 	if f := faults.Take(SlowBoot, g.name); f != nil {
 		boot = f.Lasts(time.Minute)
 	}
-	if pause(g.ctx, boot) != nil {
+	if clock.Pause(g.ctx, boot) != nil {
 		return
 	}
 	close(g.booted)
@@ -114,7 +115,7 @@ func (g *guest) live() {
 		<-g.ctx.Done()
 		return
 	}
-	if pause(g.ctx, timing.PowerOff) != nil {
+	if clock.Pause(g.ctx, timing.PowerOff) != nil {
 		return
 	}
 	g.server.shutDown(g.instance, g)

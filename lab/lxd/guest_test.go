@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github-runner/charm/cloudinit"
+	"github-runner/lab/guests"
 	"github-runner/lab/runnerapp"
 )
 
@@ -221,7 +222,7 @@ func TestFilesOfUserDataCanBeReadInAGuest(t *testing.T) {
 func TestGuestWithoutGitHub(t *testing.T) {
 	server, err := New(Options{Dir: shortDir(t), Timing: Quick()})
 	must(t, err)
-	if _, err := server.options.Listen("jit"); !errors.Is(err, errNoGitHub) {
+	if _, err := server.options.Listen("jit"); !errors.Is(err, guests.ErrNoGitHub) {
 		t.Errorf("a session without GitHub: %v", err)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/canonical/lxd/shared/api"
+
+	"github-runner/lab/clock"
 )
 
 // find returns an instance; s.mu is held.
@@ -260,7 +262,7 @@ func (s *Server) unpack(ctx context.Context, i *instance) error {
 		s.changed(i)
 		return says("Failed creating instance from image: %s", f.Says("Failed to unpack the image: I/O error"))
 	}
-	if err := pause(ctx, s.options.Timing.Create); err != nil {
+	if err := clock.Pause(ctx, s.options.Timing.Create); err != nil {
 		// The daemon ends; the record stays.
 		s.mu.Lock()
 		defer s.mu.Unlock()

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/canonical/lxd/shared/api"
+
+	"github-runner/lab/clock"
 )
 
 func (s *Server) getInstanceState(r *http.Request) (answer, error) {
@@ -64,7 +66,7 @@ func (s *Server) start(ctx context.Context, i *instance) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	if err := pause(ctx, s.options.Timing.Start); err != nil {
+	if err := clock.Pause(ctx, s.options.Timing.Start); err != nil {
 		return err
 	}
 	if f := s.faults.Take(StartFails, i.Name); f != nil {
@@ -131,7 +133,7 @@ func (s *Server) stop(ctx context.Context, i *instance, force bool) error {
 		if err := guest.heedsButton(ctx); err != nil {
 			return err
 		}
-		if err := pause(ctx, s.options.Timing.PowerOff); err != nil {
+		if err := clock.Pause(ctx, s.options.Timing.PowerOff); err != nil {
 			return err
 		}
 	}

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/canonical/lxd/shared/api"
+
+	"github-runner/lab/clock"
 )
 
 // What an image of an instance is said to have, in bytes.
@@ -110,7 +112,7 @@ func (s *Server) publish(ctx context.Context, post api.ImagesPost, i *instance) 
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
-	if err := pause(ctx, s.options.Timing.Publish); err != nil {
+	if err := clock.Pause(ctx, s.options.Timing.Publish); err != nil {
 		return nil, err
 	}
 	if f := s.faults.Take(PublishFails, i.Name); f != nil {

@@ -3,6 +3,8 @@ package lxd
 import (
 	"net/http"
 	"time"
+
+	"github-runner/lab/clock"
 )
 
 // routes is the whole API.
@@ -106,7 +108,7 @@ var methods = []string{http.MethodGet, http.MethodPut, http.MethodPost, http.Met
 func (s *Server) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if f := s.faults.Take(SlowAnswers, r.URL.Path); f != nil {
-			if err := pause(r.Context(), f.Lasts(time.Second)); err != nil {
+			if err := clock.Pause(r.Context(), f.Lasts(time.Second)); err != nil {
 				return
 			}
 		}

@@ -2,7 +2,6 @@ package lxd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -16,6 +15,8 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github-runner/lab/faults"
+	"github-runner/lab/guests"
+	"github-runner/lab/restartable"
 )
 
 // Options say what an emulation is like.
@@ -85,10 +86,9 @@ type Server struct {
 	faults     *faults.Set
 	mux        *http.ServeMux
 	// life ends all guests.
-	life context.Context
-	end  context.CancelFunc
-	// restarts takes orders to restart the daemon.
-	restarts chan restart
+	life   context.Context
+	end    context.CancelFunc
+	daemon *restartable.Daemon
 	// pids is the number of the last process of a guest.
 	pids atomic.Int64
 
@@ -105,16 +105,6 @@ type Server struct {
 	edits int
 }
 
-// restart is an order to be away for a time. done is closed when the daemon is
-// back.
-type restart struct {
-	down time.Duration
-	done chan struct{}
-}
-
-// errNoGitHub is what a guest's runner application meets in a world without GitHub.
-var errNoGitHub = errors.New("cannot reach GitHub from here")
-
 // New returns an emulation with the state that an earlier one left in the same
 // directory; its instances are stopped, as after a reboot of the machine.
 func New(options Options) (*Server, error) {
@@ -124,7 +114,7 @@ func New(options Options) (*Server, error) {
 	s := &Server{
 		options:   options,
 		faults:    faults.New(kinds, checkFault),
-		restarts:  make(chan restart),
+		daemon:    restartable.New(),
 		instances: make(map[string]*instance),
 		networks:  make(map[string]*api.Network),
 		acls:      make(map[string]*api.NetworkACL),
@@ -137,7 +127,7 @@ func New(options Options) (*Server, error) {
 		s.options.Open = listen
 	}
 	if s.options.Listen == nil {
-		s.options.Listen = func(string) (Listener, error) { return nil, errNoGitHub }
+		s.options.Listen = guests.NoGitHub
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.events = newHub(func() bool { return s.faults.Take(EventsLost, "") != nil })
@@ -166,88 +156,38 @@ func (s *Server) Serve(ctx context.Context, ready func()) error {
 	controlServer := &http.Server{Handler: faults.Orders(s.faults, s.Restart, nil), ReadHeaderTimeout: time.Minute}
 	go func() { _ = controlServer.Serve(control) }() // ends when it is closed
 	defer controlServer.Close()
-	for {
-		order, err := s.serveOnce(ctx, ready)
-		if err != nil || ctx.Err() != nil {
-			return err
-		}
-		ready = func() { close(order.done) }
-		if err := pause(ctx, order.down); err != nil {
-			return nil
-		}
-	}
+	return s.daemon.Serve(ctx, restartable.Life{Open: s.open, Handler: s.Handler(), End: s.callOff}, ready)
 }
 
-// serveOnce is one run of the daemon: it ends with ctx or with the order to
-// restart. Guests live on.
-func (s *Server) serveOnce(ctx context.Context, ready func()) (restart, error) {
+// open is the start of the daemon.
+func (s *Server) open() (net.Listener, error) {
 	listener, err := s.options.Open(s.Socket())
-	if err != nil {
-		return restart{}, err
+	if err == nil {
+		s.findSources()
 	}
-	s.findSources()
-	server := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: time.Minute}
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
-	ready()
-	var order restart
-	select {
-	case <-ctx.Done():
-	case order = <-s.restarts:
-	case err = <-failed:
-	}
+	return listener, err
+}
+
+// callOff is the end of the daemon: what goes on is called off. Guests live on.
+func (s *Server) callOff() {
 	s.operations.reset()
 	s.events.cut()
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, i := range s.instances {
 		i.busy = ""
 	}
-	s.mu.Unlock()
-	if closeErr := server.Close(); err == nil && closeErr != nil && !errors.Is(closeErr, net.ErrClosed) {
-		err = closeErr
-	}
-	return order, err
 }
 
 // Restart ends the daemon, without its guests, and starts it again after a
 // time. It returns when the daemon is back.
 func (s *Server) Restart(ctx context.Context, down time.Duration) error {
-	order := restart{down: down, done: make(chan struct{})}
-	select {
-	case s.restarts <- order:
-	case <-ctx.Done():
-		return fmt.Errorf("cannot restart the emulated daemon: %w", ctx.Err())
-	}
-	select {
-	case <-order.done:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("cannot wait for the emulated daemon: %w", ctx.Err())
-	}
+	return s.daemon.Restart(ctx, down)
 }
 
 func listen(path string) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o711); err != nil {
 		return nil, fmt.Errorf("cannot listen: %w", err)
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("cannot listen: %w", err)
-	}
-	listener, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("cannot listen: %w", err)
-	}
-	return listener, nil
-}
-
-// pause returns nil after a time, or ctx's error.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return restartable.Listen("unix", path)
 }

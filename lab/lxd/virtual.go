@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/canonical/lxd/shared/api"
+
+	"github-runner/lab/clock"
 )
 
 // The types of instances.
@@ -84,7 +86,7 @@ func (g *guest) startAgent() {
 	if f := faults.Take(LateAgent, g.name); f != nil {
 		wait = f.Lasts(time.Minute)
 	}
-	if pause(g.ctx, wait) != nil {
+	if clock.Pause(g.ctx, wait) != nil {
 		return
 	}
 	s, i := g.server, g.instance
@@ -106,7 +108,7 @@ func (g *guest) startAgent() {
 
 // comeBack starts a machine again that reboots.
 func (s *Server) comeBack(i *instance) {
-	ended := pause(s.life, s.options.Timing.Reboot) != nil
+	ended := clock.Pause(s.life, s.options.Timing.Reboot) != nil
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i.busy = ""
@@ -138,7 +140,7 @@ func (g *guest) hasExchange() bool {
 		return true
 	}
 	g.exchange = ""
-	_ = pause(g.ctx, f.Lasts(mountPatience)) // what follows looks at ctx
+	_ = clock.Pause(g.ctx, f.Lasts(mountPatience)) // what follows looks at ctx
 	return false
 }
 

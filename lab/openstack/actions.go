@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github-runner/lab/clock"
 )
 
 // action is something that a server is asked to do.
@@ -82,7 +84,7 @@ func powerAction(task string, on bool) func(*Server, call, *server, json.RawMess
 	return func(s *Server, _ call, v *server, _ json.RawMessage) (answer, error) {
 		v.become(v.vmState, task)
 		go func() {
-			if pause(v.life, s.options.Timing.Power) == nil {
+			if clock.Pause(v.life, s.options.Timing.Power) == nil {
 				s.with(v, func() { s.switchOver(v, on) })
 			}
 		}()

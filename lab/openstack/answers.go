@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github-runner/lab/clock"
 	"github-runner/lab/faults"
 )
 
@@ -112,7 +113,7 @@ func (s *Server) route(v *service, open bool, table map[string]handler) {
 		v.mux.HandleFunc(method+" "+v.root+path, func(w http.ResponseWriter, r *http.Request) {
 			header := w.Header()
 			a, err := s.admit(v, open, r, header, handle)
-			if f := s.faults.Take(SlowAnswers, what(r)); f != nil && pause(r.Context(), f.Lasts(time.Second)) != nil {
+			if f := s.faults.Take(SlowAnswers, what(r)); f != nil && clock.Pause(r.Context(), f.Lasts(time.Second)) != nil {
 				return
 			}
 			v.respond(w, a, err)
@@ -158,7 +159,7 @@ func (v *service) fails(f *faults.Fault) error {
 // Handler is all APIs as an http.Handler.
 func (s *Server) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if pause(r.Context(), s.options.Timing.Call) != nil {
+		if clock.Pause(r.Context(), s.options.Timing.Call) != nil {
 			return
 		}
 		w.Header().Set("X-Openstack-Request-Id", "req-"+newUUID())

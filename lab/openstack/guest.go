@@ -2,18 +2,15 @@ package openstack
 
 import (
 	"context"
-	"errors"
 	"net"
 	"strings"
 	"time"
 
 	"github-runner/charm/cloudinit"
 	"github-runner/charm/image"
+	"github-runner/lab/clock"
 	"github-runner/lab/guests"
 )
-
-// errNoGitHub is what a guest's runner application meets in a world without GitHub.
-var errNoGitHub = errors.New("cannot reach GitHub from here")
 
 // guest is what runs in a server, from its power-on to its power-off.
 type guest struct {
@@ -76,7 +73,7 @@ func (g *guest) live() {
 	if f := faults.Take(SlowBoot, g.server.name); f != nil {
 		boot = f.Lasts(time.Minute)
 	}
-	if pause(g.ctx, boot) != nil {
+	if clock.Pause(g.ctx, boot) != nil {
 		return
 	}
 	g.startSSH()
@@ -89,7 +86,7 @@ func (g *guest) live() {
 	if faults.Take(PowerOffHangs, g.server.name) != nil {
 		return
 	}
-	if pause(g.ctx, guests.PowerOffDelay(userData)+timing.PowerOff) != nil {
+	if clock.Pause(g.ctx, guests.PowerOffDelay(userData)+timing.PowerOff) != nil {
 		return
 	}
 	g.cloud.mu.Lock()

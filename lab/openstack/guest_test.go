@@ -15,6 +15,7 @@ import (
 	"github-runner/charm/cloudinit"
 	"github-runner/charm/image"
 	"github-runner/charm/secret"
+	"github-runner/lab/clock"
 	"github-runner/lab/faults"
 	"github-runner/lab/guests"
 	"github-runner/lab/pipe"
@@ -52,7 +53,7 @@ func (s *session) NextJob(ctx context.Context) (runnerapp.Job, error) {
 }
 
 func (s *session) Work(ctx context.Context, _ runnerapp.Job) (string, error) {
-	return runnerapp.Success, pause(ctx, s.takes)
+	return runnerapp.Success, clock.Pause(ctx, s.takes)
 }
 
 func (s *session) Log(context.Context, int64, string) error { return nil }

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github-runner/lab/clock"
 )
 
 const imagePath = "/image"
@@ -437,7 +439,7 @@ func (s *Server) snapshot(v *server, name string, metadata map[string]string) *s
 // save makes the image of a server.
 func (s *Server) save(v *server, i *storedImage) {
 	half := s.options.Timing.Snapshot / 2
-	if pause(v.life, half) != nil {
+	if clock.Pause(v.life, half) != nil {
 		s.abandon(v, i)
 		return
 	}
@@ -448,7 +450,7 @@ func (s *Server) save(v *server, i *storedImage) {
 	if s.faults.Take(SnapshotHangs, v.name) != nil {
 		<-v.life.Done()
 	}
-	if pause(v.life, s.options.Timing.Snapshot-half) != nil || s.faults.Take(SnapshotFails, v.name) != nil {
+	if clock.Pause(v.life, s.options.Timing.Snapshot-half) != nil || s.faults.Take(SnapshotFails, v.name) != nil {
 		s.abandon(v, i)
 		return
 	}

@@ -2,11 +2,8 @@ package openstack
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -15,6 +12,7 @@ import (
 
 	"github-runner/lab/faults"
 	"github-runner/lab/guests"
+	"github-runner/lab/restartable"
 )
 
 // Options say what an emulation is like.
@@ -80,10 +78,9 @@ type Server struct {
 	faults   *faults.Set
 	services []*service
 	// life ends all that goes on in the cloud.
-	life context.Context
-	end  context.CancelFunc
-	// restarts takes orders to restart the APIs.
-	restarts chan restart
+	life   context.Context
+	end    context.CancelFunc
+	daemon *restartable.Daemon
 
 	mu       sync.Mutex
 	address  string
@@ -99,23 +96,16 @@ type Server struct {
 	floating []*floatingIP
 }
 
-// restart is an order to be away for a time. done is closed when the APIs are
-// back.
-type restart struct {
-	down time.Duration
-	done chan struct{}
-}
-
 // New returns an emulation in which nothing has happened yet.
 func New(options Options) (*Server, error) {
 	if options.Log == nil {
 		options.Log = logrus.NewEntry(logrus.StandardLogger())
 	}
 	if options.Open == nil {
-		options.Open = listen
+		options.Open = restartable.Listen
 	}
 	if options.Listen == nil {
-		options.Listen = func(string) (guests.Listener, error) { return nil, errNoGitHub }
+		options.Listen = guests.NoGitHub
 	}
 	if options.Dial == nil {
 		options.Dial = new(net.Dialer).DialContext
@@ -132,7 +122,7 @@ func New(options Options) (*Server, error) {
 	s := &Server{
 		options:  options,
 		faults:   faults.New(kinds, checkFault),
-		restarts: make(chan restart),
+		daemon:   restartable.New(),
 		projects: make(map[string]*project),
 		tokens:   make(map[string]*token),
 	}
@@ -174,84 +164,24 @@ func (s *Server) Serve(ctx context.Context, ready func()) error {
 	}
 	defer guestSocket.Close()
 	go s.serveGuests(guestSocket)
-	for {
-		order, err := s.serveOnce(ctx, ready)
-		if err != nil || ctx.Err() != nil {
-			return err
-		}
-		ready = func() { close(order.done) }
-		if err := pause(ctx, order.down); err != nil {
-			return nil
-		}
-	}
+	return s.daemon.Serve(ctx, restartable.Life{Open: s.open, Handler: s.Handler()}, ready)
 }
 
-// serveOnce is one run of the APIs: it ends with ctx or with the order to restart.
-// What goes on in the cloud goes on.
-func (s *Server) serveOnce(ctx context.Context, ready func()) (restart, error) {
+// open is the start of the APIs. They come back where they were.
+func (s *Server) open() (net.Listener, error) {
 	listener, err := s.options.Open("tcp", s.options.Address)
 	if err != nil {
-		return restart{}, err
+		return nil, err
 	}
 	s.mu.Lock()
-	// They come back where they were.
+	defer s.mu.Unlock()
 	s.options.Address = listener.Addr().String()
 	s.address = s.options.Address
-	s.mu.Unlock()
-	server := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: time.Minute}
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
-	ready()
-	var order restart
-	select {
-	case <-ctx.Done():
-	case order = <-s.restarts:
-	case err = <-failed:
-	}
-	if closeErr := server.Close(); err == nil && closeErr != nil && !errors.Is(closeErr, net.ErrClosed) {
-		err = closeErr
-	}
-	return order, err
+	return listener, nil
 }
 
 // Restart ends the APIs, without the servers, and starts them again after a time.
 // It returns when they are back. Tokens stay good.
 func (s *Server) Restart(ctx context.Context, down time.Duration) error {
-	order := restart{down: down, done: make(chan struct{})}
-	select {
-	case s.restarts <- order:
-	case <-ctx.Done():
-		return fmt.Errorf("cannot restart the emulated cloud: %w", ctx.Err())
-	}
-	select {
-	case <-order.done:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("cannot wait for the emulated cloud: %w", ctx.Err())
-	}
-}
-
-func listen(network, address string) (net.Listener, error) {
-	if network == "unix" {
-		if err := os.Remove(address); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("cannot listen: %w", err)
-		}
-	}
-	listener, err := net.Listen(network, address)
-	if err != nil {
-		return nil, fmt.Errorf("cannot listen: %w", err)
-	}
-	return listener, nil
-}
-
-// pause returns nil after a time, or ctx's error.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return s.daemon.Restart(ctx, down)
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github-runner/lab/clock"
 	"github-runner/lab/guests"
 )
 
@@ -142,7 +143,7 @@ func (s *Server) drop(v *server, keepPorts bool) {
 // build makes a server that was ordered.
 func (s *Server) build(v *server) {
 	stage := s.options.Timing.Build / 3
-	if pause(v.life, stage) != nil {
+	if clock.Pause(v.life, stage) != nil {
 		return
 	}
 	if f := s.faults.Take(BuildHangs, v.name); f != nil && hang(v.life, f.For) != nil {
@@ -156,7 +157,7 @@ func (s *Server) build(v *server) {
 		v.place()
 		v.become(vmBuilding, "networking")
 	})
-	if pause(v.life, stage) != nil {
+	if clock.Pause(v.life, stage) != nil {
 		return
 	}
 	s.with(v, func() {
@@ -166,7 +167,7 @@ func (s *Server) build(v *server) {
 		}
 		v.fail("Build of instance " + v.id + " aborted: Failed to allocate the network(s), not rescheduling.")
 	})
-	if pause(v.life, s.options.Timing.Build-2*stage) != nil {
+	if clock.Pause(v.life, s.options.Timing.Build-2*stage) != nil {
 		return
 	}
 	s.with(v, func() {
@@ -188,7 +189,7 @@ func (s *Server) with(v *server, do func()) {
 // hang waits for a time, or for ever where that is 0; it returns ctx's error.
 func hang(ctx context.Context, d time.Duration) error {
 	if d > 0 {
-		return pause(ctx, d)
+		return clock.Pause(ctx, d)
 	}
 	<-ctx.Done()
 	return ctx.Err()
@@ -214,7 +215,7 @@ func (s *Server) remove(v *server) {
 	if f := s.faults.Take(DeleteHangs, v.name); f != nil && hang(s.life, f.For) != nil {
 		return
 	}
-	if pause(s.life, s.options.Timing.Delete) != nil {
+	if clock.Pause(s.life, s.options.Timing.Delete) != nil {
 		return
 	}
 	s.mu.Lock()

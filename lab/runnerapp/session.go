@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github-runner/lab/clock"
 )
 
 // The errors of a Session.
@@ -172,7 +174,7 @@ func (s *Session) listen(ctx context.Context) {
 			s.err = err
 			return
 		case err != nil:
-			if !wait(ctx, pause) {
+			if clock.Pause(ctx, pause) != nil {
 				s.err = ctx.Err()
 				return
 			}
@@ -266,16 +268,4 @@ func (s *Session) call(ctx context.Context, method, what string, body, into any)
 		return ErrConflict
 	}
 	return fmt.Errorf("GitHub answers %s", response.Status)
-}
-
-// wait returns false when ctx ended before the time was over.
-func wait(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
