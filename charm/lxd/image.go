@@ -263,7 +263,7 @@ func (c *Cloud) sweepImages(server server) error {
 			return isUnused(found)
 		}
 		ours := slices.ContainsFunc(found.Aliases, func(a api.ImageAlias) bool { return a.Name == alias || a.Name == alias+previousSuffix })
-		return len(found.Aliases) == 0 || !ours && time.Since(madeAt(found)) >= staleImage
+		return len(found.Aliases) == 0 || !ours && time.Since(madeAt(found)) >= image.Stale
 	})
 }
 

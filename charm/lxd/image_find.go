@@ -2,22 +2,13 @@ package lxd
 
 import (
 	"errors"
-	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/canonical/lxd/shared/api"
 
+	"github-runner/charm/image"
 	"github-runner/charm/runner"
-)
-
-// GitHub refuses a runner application some 30 days after the next one came out.
-const (
-	// agedImage is when a person is told, with time left to act.
-	agedImage = 20 * 24 * time.Hour
-	// staleImage is when runners start from the stock image again, and download
-	// today's application.
-	staleImage = 28 * 24 * time.Hour
 )
 
 // architectures are LXD's names for Go's.
@@ -52,10 +43,10 @@ func (c *Cloud) findImage(server server, count int) (fingerprint string, warning
 	}
 	if made != nil {
 		age := time.Since(madeAt(*made))
-		if warning := c.ageWarning(age); warning != "" && count > 0 {
+		if warning := image.AgeWarning(age, c.config.ImageAlias, c.config.Owner.Unit); warning != "" && count > 0 {
 			warnings = append(warnings, warning)
 		}
-		if age < staleImage {
+		if age < image.Stale {
 			return made.Fingerprint, warnings, nil
 		}
 	}
@@ -84,24 +75,12 @@ func (c *Cloud) findMade(server server, alias string) (*api.Image, error) {
 }
 
 // madeAt is when an image was made. One that was copied may not say it itself.
-func madeAt(image api.Image) time.Time {
-	made, err := time.Parse(time.RFC3339, image.Properties[propertyMade])
+func madeAt(found api.Image) time.Time {
+	made, err := time.Parse(time.RFC3339, found.Properties[propertyMade])
 	if err != nil {
-		return image.CreatedAt
+		return found.CreatedAt
 	}
 	return made
-}
-
-// ageWarning is what a person should know of an image that is so old; "": nothing.
-func (c *Cloud) ageWarning(age time.Duration) string {
-	days, command := age/(24*time.Hour), fmt.Sprintf("juju run %s build-image", c.config.Owner.Unit)
-	switch {
-	case age >= staleImage:
-		return fmt.Sprintf("the runner image was made %d days ago, and GitHub refuses runner applications after about 30: runners start from the stock image %s until there is a new one: %s", days, c.config.ImageAlias, command)
-	case age >= agedImage:
-		return fmt.Sprintf("the runner image was made %d days ago, and GitHub refuses runner applications after about 30: %s", days, command)
-	}
-	return ""
 }
 
 // aliased returns the fingerprint of the image of that kind with an alias; "" where

@@ -2,20 +2,12 @@ package openstack
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/flavors"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
-)
 
-// GitHub refuses a runner application some 30 days after the next one came out.
-const (
-	// agedImage is when a person is told, with time left to act.
-	agedImage = 20 * 24 * time.Hour
-	// staleImage is when runners start from the stock image again, and download
-	// today's application.
-	staleImage = 28 * 24 * time.Hour
+	"github-runner/charm/image"
 )
 
 // findImage returns the image that runners start from: the one that was sent, one that
@@ -35,10 +27,10 @@ func (c *Cloud) findImage(ctx context.Context, in services, flavor flavors.Flavo
 	one, ok := c.inUse(all, flavor)
 	if ok {
 		age := time.Since(madeAt(one))
-		if warning := c.ageWarning(age); warning != "" {
+		if warning := image.AgeWarning(age, c.config.Image, c.config.Owner.Unit); warning != "" {
 			warnings = append(warnings, warning)
 		}
-		if age < staleImage {
+		if age < image.Stale {
 			return one.ID, warnings, nil
 		}
 	}
@@ -65,16 +57,4 @@ func madeAt(one images.Image) time.Time {
 		return one.CreatedAt
 	}
 	return at
-}
-
-// ageWarning is what a person should know of an image that is so old; "": nothing.
-func (c *Cloud) ageWarning(age time.Duration) string {
-	days, command := age/(24*time.Hour), fmt.Sprintf("juju run %s build-image", c.config.Owner.Unit)
-	switch {
-	case age >= staleImage:
-		return fmt.Sprintf("the runner image was made %d days ago, and GitHub refuses runner applications after about 30: runners start from the stock image %s until there is a new one: %s", days, c.config.Image, command)
-	case age >= agedImage:
-		return fmt.Sprintf("the runner image was made %d days ago, and GitHub refuses runner applications after about 30: %s", days, command)
-	}
-	return ""
 }
