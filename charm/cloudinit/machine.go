@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"slices"
-	"strings"
 	"time"
 
 	"github-runner/charm/secret"
@@ -161,22 +159,4 @@ type PortRange struct {
 // String is the range as nftables writes it.
 func (r PortRange) String() string {
 	return fmt.Sprintf("%d-%d", r.From, r.To)
-}
-
-// DebugHost is a tmate server, as its relation describes it.
-type DebugHost struct {
-	Host               string `json:"host"`
-	Port               int    `json:"port"`
-	RSAFingerprint     string `json:"rsa-fingerprint"`
-	ED25519Fingerprint string `json:"ed25519-fingerprint"`
-}
-
-// CanonicalHosts is the set of debug hosts, of which one is chosen for each machine:
-// their order says nothing.
-func CanonicalHosts(hosts []DebugHost) []DebugHost {
-	result := slices.Clone(hosts)
-	slices.SortFunc(result, func(a, b DebugHost) int {
-		return strings.Compare(fmt.Sprint(a), fmt.Sprint(b))
-	})
-	return slices.Compact(result)
 }

@@ -67,9 +67,7 @@ func (a Assembler) lxdConfig(s state.CharmState, m unit.Materials) lxd.Config {
 		StorageKind:  string(s.Storage),
 		StoragePath:  m.Storage,
 		Denylist:     s.Denylist,
-		MembersOnly:  s.MembersOnly,
-		DebugHosts:   debugHosts(s),
-		DockerMirror: s.DockerhubMirror,
+		Settings:     settings(s),
 		Root:         a.Root,
 		Socket:       a.Socket,
 		Host:         a.Host,
@@ -79,7 +77,6 @@ func (a Assembler) lxdConfig(s state.CharmState, m unit.Materials) lxd.Config {
 		tokens := policy.TokensIn(m.Dir.Path(policy.Folder))
 		config.Policy = lxd.Policy{Port: a.PolicyPort, NewToken: tokens.Issue, Forget: tokens.Forget}
 	}
-	config.Proxy, config.Aproxy = proxies(s)
 	return config
 }
 

@@ -87,9 +87,7 @@ func (a Assembler) openStackConfig(s state.CharmState, m unit.Materials) (openst
 		ImageLock:        m.Dir.Path(),
 		ManagerAddresses: s.OpenStack.ManagerAddresses,
 		Arch:             string(s.Arch),
-		MembersOnly:      s.MembersOnly,
-		DockerMirror:     s.DockerhubMirror,
-		DebugHosts:       debugHosts(s),
+		Settings:         settings(s),
 		Route:            route(s.Proxies),
 		Dial:             a.OpenStack.Dial,
 		Carry:            a.OpenStack.Carry,
@@ -100,7 +98,6 @@ func (a Assembler) openStackConfig(s state.CharmState, m unit.Materials) (openst
 			return openstack.Config{}, err
 		}
 	}
-	config.Proxy, config.Aproxy = proxies(s)
 	if s.OpenStack.PolicyURL != "" {
 		config.Policy = externalPolicy(s)
 	}

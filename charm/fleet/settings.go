@@ -5,13 +5,20 @@ import (
 	"github-runner/charm/state"
 )
 
-// proxies are what programs in a runner are told of, and what their connections are
-// redirected to: programs that were told would bypass that.
-func proxies(s state.CharmState) (cloudinit.Proxy, cloudinit.Aproxy) {
-	if s.Aproxy.IsZero() {
-		return cloudinit.Proxy(s.Proxies), cloudinit.Aproxy{}
+// settings are what all runners are told. Programs in them are told of the proxies, or
+// their connections are redirected by aproxy: programs that were told would bypass it.
+func settings(s state.CharmState) cloudinit.Settings {
+	told := cloudinit.Settings{
+		DockerMirror: s.DockerhubMirror,
+		DebugHosts:   debugHosts(s),
+		MembersOnly:  s.MembersOnly,
 	}
-	return cloudinit.Proxy{}, aproxy(s.Aproxy)
+	if s.Aproxy.IsZero() {
+		told.Proxy = cloudinit.Proxy(s.Proxies)
+	} else {
+		told.Aproxy = aproxy(s.Aproxy)
+	}
+	return told
 }
 
 func aproxy(a state.Aproxy) cloudinit.Aproxy {

@@ -95,14 +95,8 @@ type Config struct {
 	// Policy is the service on the machine's address on the unit's bridge that
 	// decides whether jobs may run.
 	Policy Policy
-	// MembersOnly refuses jobs that outsiders start by pull requests and comments.
-	MembersOnly bool
-	// Proxy, Aproxy, DockerMirror and DebugHosts are passed on to the runners.
-	// One of the debug hosts is chosen for each.
-	Proxy        cloudinit.Proxy
-	Aproxy       cloudinit.Aproxy
-	DockerMirror string
-	DebugHosts   []cloudinit.DebugHost
+	// Settings are passed on to the runners.
+	cloudinit.Settings
 	// Root is a prefix of the host's folders that Install writes to; "" but in
 	// tests.
 	Root string

@@ -151,30 +151,18 @@ func (c *Cloud) checkVirtualMachines(server server) error {
 // token, number) and what differs from one to the next. Fields are never
 // reordered or renamed without raising templateVersion: their JSON is hashed.
 type inputs struct {
-	Version      int                   `json:"version"`
-	Scope        runner.Scope          `json:"scope"`
-	Group        string                `json:"group"`
-	Labels       []string              `json:"labels"`
-	Image        string                `json:"image"`
-	InstanceType string                `json:"instance-type"`
-	CPU          int                   `json:"cpu"`
-	Memory       int64                 `json:"memory"`
-	Disk         int64                 `json:"disk"`
-	Pool         string                `json:"pool"`
-	Network      string                `json:"network"`
-	Proxy        proxyInputs           `json:"proxy"`
-	Aproxy       cloudinit.Aproxy      `json:"aproxy"`
-	DockerMirror string                `json:"docker-mirror"`
-	DebugHosts   []cloudinit.DebugHost `json:"debug-hosts"`
-	Policy       string                `json:"policy,omitempty"`
-	MembersOnly  bool                  `json:"members-only,omitempty"`
-}
-
-// proxyInputs are in clear, because a secret prints the same whatever it is.
-type proxyInputs struct {
-	HTTP    string `json:"http,omitempty"`
-	HTTPS   string `json:"https,omitempty"`
-	NoProxy string `json:"no-proxy,omitempty"`
+	Version      int          `json:"version"`
+	Scope        runner.Scope `json:"scope"`
+	Group        string       `json:"group"`
+	Labels       []string     `json:"labels"`
+	Image        string       `json:"image"`
+	InstanceType string       `json:"instance-type"`
+	CPU          int          `json:"cpu"`
+	Memory       int64        `json:"memory"`
+	Disk         int64        `json:"disk"`
+	Pool         string       `json:"pool"`
+	Network      string       `json:"network"`
+	cloudinit.Inputs
 }
 
 // hash identifies the recipe.
@@ -191,12 +179,7 @@ func (c *Cloud) hash(want runner.Want, image, policyURL string) string {
 		Disk:         c.config.Disk,
 		Pool:         c.poolName(),
 		Network:      c.config.unitName(),
-		Proxy:        proxyInputs{c.config.Proxy.HTTP.Reveal(), c.config.Proxy.HTTPS.Reveal(), c.config.Proxy.NoProxy},
-		Aproxy:       c.config.Aproxy,
-		DockerMirror: c.config.DockerMirror,
-		DebugHosts:   cloudinit.CanonicalHosts(c.config.DebugHosts),
-		Policy:       policyURL,
-		MembersOnly:  c.config.MembersOnly,
+		Inputs:       c.config.Settings.Inputs(policyURL),
 	})
 	sum := sha256.Sum256(canonical)
 	return hex.EncodeToString(sum[:])

@@ -70,14 +70,8 @@ type Config struct {
 	Arch string
 	// Policy is the service that decides whether jobs may run.
 	Policy Policy
-	// MembersOnly refuses jobs that outsiders start by pull requests and comments.
-	MembersOnly bool
-	// Proxy, Aproxy, DockerMirror and DebugHosts are passed on to the runners.
-	// One of the debug hosts is chosen for each.
-	Proxy        cloudinit.Proxy
-	Aproxy       cloudinit.Aproxy
-	DockerMirror string
-	DebugHosts   []cloudinit.DebugHost
+	// Settings are passed on to the runners.
+	cloudinit.Settings
 	// Route says by which proxy a call reaches OpenStack, as the field Proxy of an
 	// http.Transport does; nil: by none. The process's environment has no say.
 	Route func(*http.Request) (*url.URL, error)

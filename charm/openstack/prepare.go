@@ -126,46 +126,29 @@ func (c *Cloud) userData(template runner.Template, birth runner.Birth, token sec
 // number) and what differs from one to the next. Fields are never reordered or
 // renamed without raising templateVersion: their JSON is hashed.
 type inputs struct {
-	Version      int                   `json:"version"`
-	Scope        runner.Scope          `json:"scope"`
-	Group        string                `json:"group"`
-	Labels       []string              `json:"labels"`
-	Image        string                `json:"image"`
-	Flavor       string                `json:"flavor"`
-	Network      string                `json:"network"`
-	Key          string                `json:"key"`
-	Proxy        proxyInputs           `json:"proxy"`
-	Aproxy       cloudinit.Aproxy      `json:"aproxy"`
-	DockerMirror string                `json:"docker-mirror"`
-	DebugHosts   []cloudinit.DebugHost `json:"debug-hosts"`
-	Policy       string                `json:"policy,omitempty"`
-	MembersOnly  bool                  `json:"members-only,omitempty"`
-}
-
-// proxyInputs are in clear, because a secret prints the same whatever it is.
-type proxyInputs struct {
-	HTTP    string `json:"http,omitempty"`
-	HTTPS   string `json:"https,omitempty"`
-	NoProxy string `json:"no-proxy,omitempty"`
+	Version int          `json:"version"`
+	Scope   runner.Scope `json:"scope"`
+	Group   string       `json:"group"`
+	Labels  []string     `json:"labels"`
+	Image   string       `json:"image"`
+	Flavor  string       `json:"flavor"`
+	Network string       `json:"network"`
+	Key     string       `json:"key"`
+	cloudinit.Inputs
 }
 
 // hash identifies the recipe.
 func (c *Cloud) hash(want runner.Want, found ground) string {
 	canonical, _ := json.Marshal(inputs{
-		Version:      templateVersion,
-		Scope:        want.Scope,
-		Group:        want.Group,
-		Labels:       want.CanonicalLabels(),
-		Image:        found.image,
-		Flavor:       found.flavor,
-		Network:      found.network,
-		Key:          c.config.Keys.AuthorizedKey(),
-		Proxy:        proxyInputs{c.config.Proxy.HTTP.Reveal(), c.config.Proxy.HTTPS.Reveal(), c.config.Proxy.NoProxy},
-		Aproxy:       c.config.Aproxy,
-		DockerMirror: c.config.DockerMirror,
-		DebugHosts:   cloudinit.CanonicalHosts(c.config.DebugHosts),
-		Policy:       c.config.Policy.URL,
-		MembersOnly:  c.config.MembersOnly,
+		Version: templateVersion,
+		Scope:   want.Scope,
+		Group:   want.Group,
+		Labels:  want.CanonicalLabels(),
+		Image:   found.image,
+		Flavor:  found.flavor,
+		Network: found.network,
+		Key:     c.config.Keys.AuthorizedKey(),
+		Inputs:  c.config.Settings.Inputs(c.config.Policy.URL),
 	})
 	sum := sha256.Sum256(canonical)
 	return hex.EncodeToString(sum[:])
