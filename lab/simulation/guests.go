@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github-runner/lab/clock"
 	"github-runner/lab/github"
 	"github-runner/lab/lxd"
 	"github-runner/lab/runnerapp"
@@ -124,15 +125,11 @@ func (s *session) Close() error {
 
 // pass lets time pass with a job in hand.
 func (s *session) pass(ctx context.Context, length time.Duration, job runnerapp.Job) error {
-	timer := time.NewTimer(length)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
+	err := clock.Pause(ctx, length)
+	if err != nil {
 		s.lose(job)
-		return ctx.Err()
 	}
+	return err
 }
 
 // lose notes that a job's machine ended before the job.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github-runner/charm/runner"
+	"github-runner/lab/clock"
 )
 
 // Call is one call that a Cloud got.
@@ -265,12 +266,5 @@ func pass(ctx context.Context, takes time.Duration) error {
 	if takes == 0 {
 		return ctx.Err()
 	}
-	timer := time.NewTimer(takes)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return clock.Pause(ctx, takes)
 }
