@@ -84,8 +84,8 @@ type agent struct {
 // fleet is a unit.Fleet with what it was made from.
 type fleet struct {
 	unit.Fleet
+	signals
 	basis  string
-	events <-chan struct{}
 	cancel context.CancelFunc
 }
 
@@ -113,8 +113,8 @@ func (a *agent) keep(ctx context.Context) error {
 	}
 }
 
-// rest is how long the agent rests when nothing happens. Where it is deaf, events
-// of the cloud do not end the rest.
+// rest is how long the agent rests when nothing happens. Where it is deaf, the cloud's
+// changes do not end the rest; that the cloud is back does.
 type rest struct {
 	length time.Duration
 	deaf   bool
@@ -125,15 +125,19 @@ type rest struct {
 func (a *agent) wait(ctx context.Context, r rest, wanted <-chan struct{}) bool {
 	timer := time.NewTimer(r.length)
 	defer timer.Stop()
-	var events <-chan struct{}
-	if a.fleet != nil && !r.deaf {
-		events = a.fleet.events
+	var told signals
+	if a.fleet != nil {
+		told = a.fleet.signals
+	}
+	if r.deaf {
+		told.changed = nil
 	}
 	select {
 	case <-ctx.Done():
 		return false
 	case <-timer.C:
-	case <-events:
+	case <-told.changed:
+	case <-told.back:
 	case <-a.Wake:
 		a.fresh = time.Time{}
 	case <-wanted:
@@ -229,7 +233,7 @@ func (a *agent) renew(ctx context.Context, inForce state.CharmState, wanted <-ch
 	}
 	watching, cancel := context.WithCancel(ctx)
 	a.fleet = &fleet{Fleet: built, basis: basis, cancel: cancel}
-	a.fleet.events = watch(watching, built.Manager, wanted, a.Log)
+	a.fleet.signals = watch(watching, built.Manager, wanted, a.Log)
 	a.fresh = time.Time{}
 	a.images.follow(inForce)
 	return nil
@@ -258,8 +262,12 @@ func (a *agent) tend(ctx context.Context, inForce state.CharmState, wanted <-cha
 	a.looked = now
 	fresh := !now.Before(a.fresh)
 	want := a.hold.Want(inForce)
+	select {
+	case <-a.fleet.back: // this look sees it
+	default:
+	}
 	result, again, err := manager.Tend(ctx, runner.Tending{
-		Want: want, Events: a.fleet.events, Yield: wanted,
+		Want: want, Events: a.fleet.changed, Yield: wanted,
 		Jump: jump, Fresh: fresh, Seen: a.board.runners,
 	})
 	if fresh && !result.Stalled && !closed(wanted) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"slices"
@@ -326,7 +327,7 @@ func TestGate(t *testing.T) {
 func TestWatchOfASilentCloud(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	if events := watch(ctx, slowcloud.New(slowcloud.Slow()), nil, newStage(t).log); events != nil {
+	if told := watch(ctx, slowcloud.New(slowcloud.Slow()), nil, newStage(t).log); told != (signals{}) {
 		t.Error("a cloud without events tells of some")
 	}
 }
@@ -357,13 +358,55 @@ func TestWatchGivesWay(t *testing.T) {
 		time.AfterFunc(3*time.Second, func() { close(wanted) })
 		began := time.Now()
 		cloud := &slowWatcher{}
-		events := watch(ctx, cloud, wanted, logrus.NewEntry(logrus.New()))
+		told := watch(ctx, cloud, wanted, logrus.NewEntry(logrus.New()))
 		if late := time.Since(began) - 3*time.Second; late > time.Second {
 			t.Errorf("it gave way %v after it was asked to", late)
 		}
-		<-events
+		<-told.changed
 		if cloud.calls != 2 {
 			t.Errorf("it tried to watch %d times", cloud.calls)
+		}
+	})
+}
+
+// awayWatcher is watched at once, hangs up, and answers again after its time.
+type awayWatcher struct {
+	until time.Time
+	calls int
+}
+
+func (w *awayWatcher) Watch(ctx context.Context) (<-chan struct{}, error) {
+	w.calls++
+	if w.calls > 1 && time.Now().Before(w.until) {
+		return nil, runner.ErrUnreachable
+	}
+	events := make(chan struct{})
+	if w.calls == 1 {
+		close(events)
+	} else {
+		context.AfterFunc(ctx, func() { close(events) })
+	}
+	return events, nil
+}
+
+// However long a cloud was away: once it is back nobody waits for the end of a rest.
+func TestACloudThatIsBackEndsARest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		log := logrus.New()
+		log.SetOutput(io.Discard)
+		back := time.Now().Add(20 * time.Minute)
+		a := &agent{gate: newGate(), fleet: &fleet{}}
+		a.fleet.signals = watch(ctx, &awayWatcher{until: back}, nil, logrus.NewEntry(log))
+		if !a.wait(ctx, rest{length: 24 * time.Hour, deaf: true}, nil) {
+			t.Fatal("the agent is to end")
+		}
+		if late := time.Since(back); late < 0 || late > 10*time.Second {
+			t.Errorf("it looked %v after the cloud was back", late)
+		}
+		if !a.wait(ctx, rest{length: time.Hour, deaf: true}, nil) || time.Since(back) < time.Hour {
+			t.Errorf("it looked again %v after the cloud was back, where nothing had happened", time.Since(back))
 		}
 	})
 }

@@ -15,17 +15,25 @@ type watcher interface {
 // firstPatience is how long a cloud has to answer while somebody waits.
 const firstPatience = time.Second / 2
 
-// The times between tries to watch a cloud that does not let itself be watched.
+// The times between tries to watch a cloud that does not let itself be watched. What
+// can be watched is near, and a try costs it next to nothing.
 const (
 	firstRewatch = time.Second
-	maxRewatch   = time.Minute
+	maxRewatch   = 10 * time.Second
 )
 
+// signals are what a cloud tells of; the zero value is of one that tells of nothing.
+type signals struct {
+	// changed: something may have.
+	changed <-chan struct{}
+	// back: it had hung up or did not answer, and does again.
+	back <-chan struct{}
+}
+
 // watch tells of changes until ctx ends, however often the cloud hangs up: what
-// may have happened meanwhile is a change, too. It returns nil for a cloud that
-// tells of nothing. A cloud that takes its time is not waited for once wanted is
-// closed, because somebody waits for the unit.
-func watch(ctx context.Context, cloud watcher, wanted <-chan struct{}, log *logrus.Entry) <-chan struct{} {
+// may have happened meanwhile is a change, too. A cloud that takes its time is not
+// waited for once wanted is closed, because somebody waits for the unit.
+func watch(ctx context.Context, cloud watcher, wanted <-chan struct{}, log *logrus.Entry) signals {
 	first, cancel := context.WithCancel(ctx)
 	answered := make(chan struct{})
 	go func() {
@@ -41,15 +49,18 @@ func watch(ctx context.Context, cloud watcher, wanted <-chan struct{}, log *logr
 	close(answered)
 	if err == nil && events == nil {
 		cancel()
-		return nil
+		return signals{}
 	}
-	changed := make(chan struct{}, 1)
+	changed, back := make(chan struct{}, 1), make(chan struct{}, 1)
 	go func() {
 		defer cancel()
 		wait := firstRewatch
-		for ctx.Err() == nil {
+		for tries := 1; ctx.Err() == nil; tries++ {
 			if err == nil {
 				wait = firstRewatch
+				if tries > 1 {
+					notify(back)
+				}
 				notify(changed)
 				for range events {
 					notify(changed)
@@ -65,7 +76,7 @@ func watch(ctx context.Context, cloud watcher, wanted <-chan struct{}, log *logr
 			events, err = cloud.Watch(ctx)
 		}
 	}()
-	return changed
+	return signals{changed: changed, back: back}
 }
 
 // pauseUnless waits for a time, and reports whether it was cut short because done
