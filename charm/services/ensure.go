@@ -36,7 +36,7 @@ func (u *Unit) Ensure(ctx context.Context, want Want) (mended []string, err erro
 	}
 	if runs {
 		mended, err := u.adjust(ctx, want, data)
-		if err != nil && ctx.Err() != nil {
+		if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			err = fmt.Errorf("cannot look after the unit's services: Pebble stopped answering, the next hook replaces it: %w", err)
 		}
 		return mended, err

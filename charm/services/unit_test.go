@@ -124,6 +124,21 @@ func TestAStuckDaemonIsReplaced(t *testing.T) {
 	s.await(Agent, 0)
 }
 
+// overdue is a context whose deadline is when it is cancelled.
+type overdue struct {
+	context.Context
+}
+
+func (o overdue) Err() error {
+	if o.Context.Err() == nil {
+		return nil
+	}
+	return context.DeadlineExceeded
+}
+
+// Value keeps contexts that are made of it from the error of the one inside.
+func (overdue) Value(any) any { return nil }
+
 func TestADaemonThatStopsAnsweringIsNamed(t *testing.T) {
 	s := newStage(t, longRoot(t), "github-runner-0-ab12")
 	self, err := os.Executable()
@@ -134,9 +149,9 @@ func TestADaemonThatStopsAnsweringIsNamed(t *testing.T) {
 	must(t, os.WriteFile(s.pebble, data, 0o755))
 	s.ensure(both)
 
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, pass := context.WithCancel(t.Context())
 	go func() {
-		defer cancel()
+		defer pass()
 		for t.Context().Err() == nil {
 			if _, err := os.Stat(filepath.Join(s.home(), "asked")); err == nil {
 				return
@@ -144,7 +159,7 @@ func TestADaemonThatStopsAnsweringIsNamed(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 	}()
-	if _, err := s.Ensure(ctx, both); err == nil || !strings.Contains(err.Error(), "Pebble stopped answering, the next hook replaces it: cannot tell Pebble what to run") {
+	if _, err := s.Ensure(overdue{ctx}, both); err == nil || !strings.Contains(err.Error(), "Pebble stopped answering, the next hook replaces it: cannot tell Pebble what to run") {
 		t.Errorf("Ensure with a daemon that stops answering: %v", err)
 	}
 }
