@@ -40,6 +40,10 @@ func servePolicy(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	// From now on a state that can't be read leaves this one in force.
+	if _, err := applied.github(); err != nil {
+		return err
+	}
 	service, err := policy.New(policy.Options{Dir: dir.Path(policy.Folder), GitHub: applied.github, Log: log})
 	if err != nil {
 		return err
