@@ -119,6 +119,10 @@ func (s *session) manage(ctx context.Context) (runner.Result, error) {
 		return runner.Result{}, err
 	}
 	defer fleet.Close()
+	if s.neverThere(fleet) {
+		s.goOn()
+		return s.manage(ctx)
+	}
 	if err := s.installHost(ctx, fleet); err != nil {
 		return runner.Result{}, err
 	}

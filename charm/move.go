@@ -38,6 +38,18 @@ func cloudOf(s state.CharmState) string {
 	return "LXD"
 }
 
+// neverThere reports whether the unit is on its way from a cloud where no runner can ever
+// have been made. Nothing is installed there to look for some.
+func (s *session) neverThere(fleet unit.Fleet) bool {
+	return s.moving && fleet.Host != nil && !fleet.Host.Installed()
+}
+
+// goOn puts the state in force that the runners were to leave their cloud for.
+func (s *session) goOn() {
+	s.Log.Infof("the runners move from %s to %s", cloudOf(s.wanted), cloudOf(s.next))
+	s.wanted, s.next, s.moving = s.next, state.CharmState{}, false
+}
+
 // leave removes what the runners used on the cloud that they were on, once none is
 // left, and reports whether the unit is free to go on.
 func (s *session) leave(ctx context.Context, fleet unit.Fleet, view runner.View) (left bool, err error) {
@@ -57,7 +69,6 @@ func (s *session) leave(ctx context.Context, fleet unit.Fleet, view runner.View)
 			return false, err
 		}
 	}
-	s.Log.Infof("the runners move from %s to %s", cloudOf(s.wanted), cloudOf(s.next))
-	s.wanted, s.next, s.moving = s.next, state.CharmState{}, false
+	s.goOn()
 	return true, nil
 }

@@ -58,6 +58,26 @@ func TestRunnersMoveToAnotherCloud(t *testing.T) {
 	}
 }
 
+// A unit that can't have the cloud that it was sent to comes back from it.
+func TestAMoveToACloudThatCannotBeHad(t *testing.T) {
+	s := newStage(t)
+	maps.Copy(s.config, onOpenStack())
+	s.hook("config-changed")
+	s.expectStatus(juju.Active, "2 runners: 2 idle")
+	s.installed = false
+	for option := range onOpenStack() {
+		delete(s.config, option)
+	}
+	s.hook("config-changed")
+	s.expectStatus(juju.Blocked, "install LXD by hand")
+	maps.Copy(s.config, onOpenStack())
+	s.hook("config-changed")
+	s.expectStatus(juju.Active, "2 runners: 2 idle")
+	if n := len(s.openstack.Truth()); n != 2 {
+		t.Errorf("%d runners on OpenStack, want 2", n)
+	}
+}
+
 // Who changes their mind while jobs run loses nothing.
 func TestAMoveThatIsTakenBack(t *testing.T) {
 	s := newStage(t)

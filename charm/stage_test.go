@@ -142,6 +142,9 @@ func (s *stage) assemble(wanted state.CharmState, m unit.Materials) (unit.Fleet,
 	})
 	queue := func(context.Context, runner.Scope) (runner.Queue, error) { return s.queue, s.queueErr }
 	fleet := unit.Fleet{Manager: manager, Host: s, Queue: queue, Version: func() string { return "" }, Close: func() {}}
+	if wanted.OnOpenStack() {
+		fleet.Host = nil // nothing of it has to be installed
+	}
 	if s.former != nil {
 		fleet.Former = s.former
 	}

@@ -74,6 +74,8 @@ func (f findings) balance() string {
 	switch {
 	case missing > 0:
 		return fmt.Sprintf("%s; %d missing", there, missing)
+	case missing < 0 && f.want.Count == 0:
+		return there + "; what is there goes once it is free"
 	case missing < 0:
 		return fmt.Sprintf("%s; %d too many, which go once they are free", there, -missing)
 	case f.view.Count(Unknown) > 0:
@@ -160,7 +162,10 @@ func (f findings) remarks() []remark {
 func (f findings) crew() []string {
 	var lines []string
 	busy, idle := f.view.Count(Busy), f.view.Count(Idle)
-	if busy > 0 && idle == 0 {
+	switch {
+	case busy > 0 && idle == 0 && f.want.Count == 0:
+		lines = append(lines, "no runner is free, and none is wanted: the next job waits until some are")
+	case busy > 0 && idle == 0:
 		lines = append(lines, "no runner is free: the next job waits until one has ended, or for more by the option virtual-machines")
 	}
 	outdated := 0

@@ -40,6 +40,9 @@ func TestReasons(t *testing.T) {
 		{name: "all busy", runners: []Info{info(1, Busy)}, count: 1, want: []string{
 			"1 wanted: 1 busy; nothing is missing",
 			"no runner is free: the next job waits until one has ended, or for more by the option virtual-machines"}},
+		{name: "all busy, and none wanted", runners: []Info{info(1, Busy)}, count: 0, want: []string{
+			"0 wanted: 1 busy; what is there goes once it is free",
+			"no runner is free, and none is wanted: the next job waits until some are"}},
 		{name: "a back-off, with the last words of who failed", count: 3, runners: []Info{info(1, Idle)},
 			memory: setback(4, epoch.Add(time.Minute), "runner x ended without taking a job; it left: no libicu\nstopped"),
 			want: []string{

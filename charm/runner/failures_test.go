@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -257,6 +258,24 @@ func TestMistypedGroupCostsNoRunner(t *testing.T) {
 		}
 		if diff := cmp.Diff(before, f.running()); diff != "" {
 			f.Errorf("running (-before +after):\n%s", diff)
+		}
+	})
+}
+
+// A machine that the cloud gave up before it ran has left nothing: the cloud's words say
+// what was wrong.
+func TestWhatTheCloudGaveUpIsNotSaidToHaveLeftSomething(t *testing.T) {
+	onEachCloud(t, func(f *fleet) {
+		f.github.set(func(g *github) { g.never = true })
+		f.manager.Reconcile(f.Context(), f.want, false)
+		name := f.cloud.Truth()[0].Name
+		if err := f.cloud.Fail(name, "No valid host was found."); err != nil {
+			f.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		_, err := f.manager.Reconcile(f.Context(), f.want, false)
+		if want := "runner " + name + " was given up by the cloud: No valid host was found"; err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "it left") {
+			f.Errorf("the error is %v, want %q", err, want)
 		}
 	})
 }

@@ -196,7 +196,11 @@ func (r *reconcile) failedStart(ctx context.Context, runner Info) {
 
 func (r *reconcile) startFailed(runner Info, remains Remains, how string) {
 	reason := fmt.Sprintf("runner %s %s", runner.Name, how)
-	if remains.LastLines != "" {
+	switch {
+	case runner.Fault != "":
+		reason = fmt.Sprintf("runner %s was given up by the cloud: %s", runner.Name, strings.TrimSuffix(runner.Fault, "."))
+		r.cfg.Log.WithField("runner", runner.Name).Warn("the cloud gave the runner up: " + runner.Fault)
+	case remains.LastLines != "":
 		r.cfg.Log.WithField("runner", runner.Name).Warn("the runner's last words: " + remains.LastLines)
 		reason += "; it left: " + ending(remains.LastLines)
 	}

@@ -19,8 +19,8 @@ var (
 
 const rightPath = "give owner/repository or the name of an organisation, such as acme/widgets or acme"
 
-// path returns "owner/repository" or "organisation". Slashes at the ends are
-// dropped.
+// path returns "owner/repository" or "organisation". Slashes at the ends of the former
+// are dropped; beside a single name they tell of another that is missing.
 func (r *reader) path() string {
 	value := r.text(optionPath)
 	if value == "" {
@@ -28,7 +28,7 @@ func (r *reader) path() string {
 		return ""
 	}
 	path := strings.Trim(value, "/")
-	if !isPath(path) {
+	if !isPath(path) || path != value && !strings.Contains(path, "/") {
 		r.invalid(optionPath, value, rightPath)
 		return ""
 	}

@@ -80,7 +80,7 @@ func TestNewWithDefaults(t *testing.T) {
 func fullSource() Source {
 	return Source{
 		Config: map[string]any{
-			"path":                       " /acme/ ",
+			"path":                       " acme ",
 			"token":                      "github_pat_11AAA\n",
 			"group":                      "Big 'Ones' & co",
 			"github-url":                 "https://GitHub.Example.com:8443/",
@@ -223,6 +223,8 @@ var badValues = []struct {
 	{"path", "", `path is missing: give owner/repository or the name of an organisation, such as acme/widgets or acme`},
 	{"path", "a b", `path "a b" is not valid: give owner/repository`},
 	{"path", "/", `path "/" is not valid`},
+	{"path", "acme/", `path "acme/" is not valid: give owner/repository`},
+	{"path", "/widgets", `path "/widgets" is not valid`},
 	{"path", "acme/widgets/more", `path "acme/widgets/more" is not valid`},
 	{"path", "https://github.com/acme/widgets", `path "https://github.com/acme/widgets" is not valid`},
 	{"path", "acme//widgets", `is not valid`},
