@@ -46,6 +46,7 @@ const (
 func (r *reader) openStack(base string) (openStack OpenStack, ok bool) {
 	openStack.Clouds, ok = r.cloudsYAML()
 	if !ok {
+		r.idleOpenStack()
 		return OpenStack{}, false
 	}
 	openStack.Flavor = r.object(optionFlavor, "openstack flavor list")
@@ -62,6 +63,26 @@ func (r *reader) openStack(base string) (openStack OpenStack, ok bool) {
 		r.warnings = append(r.warnings, optionDenylist+" has no effect on OpenStack: close the networks that it names to the runners' network there")
 	}
 	return openStack, true
+}
+
+// idleOpenStack looks at the options that say what servers are made of, where no
+// OpenStack is given: a file that was empty by mistake must not send the runners to LXD
+// without a word. One of spaces alone is no option that was reset.
+func (r *reader) idleOpenStack() {
+	var set []string
+	for _, option := range []string{optionFlavor, optionNetwork, optionImage} {
+		if r.isSet(option) {
+			set = append(set, option)
+		}
+	}
+	switch {
+	case len(set) == 0:
+	case r.config[optionClouds] != nil && r.config[optionClouds] != "":
+		fault := cloudsFault("")
+		r.reject(Problem{Option: optionClouds, Fault: fault.What, Right: fault.Right})
+	default:
+		r.warnings = append(r.warnings, strings.Join(set, ", ")+" set without "+optionClouds+": the runners are on LXD")
+	}
 }
 
 // cloudsYAML returns the clouds.yaml, which a secret has rather than the option; false

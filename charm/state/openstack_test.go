@@ -53,6 +53,20 @@ func TestOpenStackOptions(t *testing.T) {
 	}
 }
 
+// A file that was empty by mistake is no silent way to LXD.
+func TestOpenStackOptionsWithoutACloud(t *testing.T) {
+	for _, blank := range []string{" ", "\n", "\t\n"} {
+		problems := problemsOf(t, sourceWith(onOpenStack(map[string]any{"openstack-clouds-yaml": blank})))
+		if len(problems) != 1 || !strings.Contains(problems.Error(), "openstack-clouds-yaml is empty: ") {
+			t.Errorf("a clouds.yaml of %q: %v", blank, problems)
+		}
+	}
+	s := mustNew(t, sourceWith(onOpenStack(map[string]any{"openstack-clouds-yaml": ""})))
+	if want := []string{"openstack-flavor, openstack-network set without openstack-clouds-yaml: the runners are on LXD"}; s.OnOpenStack() || !slices.Equal(s.Warnings, want) {
+		t.Errorf("without a clouds.yaml: on OpenStack %v, warnings %q", s.OnOpenStack(), s.Warnings)
+	}
+}
+
 func TestBadOpenStackOptions(t *testing.T) {
 	problems := problemsOf(t, sourceWith(onOpenStack(map[string]any{
 		"openstack-flavor":                        "a\nb",
