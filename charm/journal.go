@@ -57,11 +57,27 @@ func (j Journal) Ended(ctx context.Context, r runner.Info, remains runner.Remain
 			life.PostJob = &post
 		}
 	}
-	life.Job, err = j.Jobs.Job(ctx, r.Scope, pre, r.Name)
+	asking, cancel := outlast(ctx, jobPatience)
+	defer cancel()
+	life.Job, err = j.Jobs.Job(asking, r.Scope, pre, r.Name)
 	if err != nil {
 		log.WithError(err).Info("GitHub does not tell about a job: its queue time and conclusion are left out")
 	}
 	j.write(metrics.Events(life)...)
+}
+
+// jobPatience is how long GitHub has to tell of a job once who asks is called off: the
+// runner is gone, and nobody asks again. Who waits for the unit waits for that.
+const jobPatience = time.Second
+
+// outlast returns a context that ends so much later than another.
+func outlast(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(by, cancel) })
+	return longer, func() {
+		stop()
+		cancel()
+	}
 }
 
 // Reconciled implements runner.Journal. It closes the story of a reconcile in
