@@ -343,9 +343,14 @@ func (w *slowWatcher) Watch(ctx context.Context) (<-chan struct{}, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
+	return noEvents(ctx), nil
+}
+
+// noEvents are those of a cloud in which nothing happens until ctx ends.
+func noEvents(ctx context.Context) <-chan struct{} {
 	events := make(chan struct{})
 	context.AfterFunc(ctx, func() { close(events) })
-	return events, nil
+	return events
 }
 
 // A hook that comes while LXD does not say that it will tell of events need not
@@ -380,13 +385,12 @@ func (w *awayWatcher) Watch(ctx context.Context) (<-chan struct{}, error) {
 	if w.calls > 1 && time.Now().Before(w.until) {
 		return nil, runner.ErrUnreachable
 	}
-	events := make(chan struct{})
 	if w.calls == 1 {
-		close(events)
-	} else {
-		context.AfterFunc(ctx, func() { close(events) })
+		hungUp := make(chan struct{})
+		close(hungUp)
+		return hungUp, nil
 	}
-	return events, nil
+	return noEvents(ctx), nil
 }
 
 // However long a cloud was away: once it is back nobody waits for the end of a rest.

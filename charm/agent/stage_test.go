@@ -100,7 +100,7 @@ func (s *stage) as(who string, do func(*unit.Hold)) {
 		s.Fatalf("%s: %v", who, err)
 	}
 	defer hold.Release()
-	if took := time.Since(began); took > 15*time.Second {
+	if took := time.Since(began); took > 5*time.Second {
 		s.Errorf("%s waited %v for the unit", who, took)
 	}
 	do(hold)

@@ -134,10 +134,10 @@ func TestAppTokenIsRenewedInTime(t *testing.T) {
 		defer client.Close()
 		w.together(client)
 		w.wantExchanges("twenty calls at once", 1)
-		time.Sleep(54 * time.Minute) // of the bubble's fake clock
+		pass(54 * time.Minute)
 		w.together(client)
 		w.wantExchanges("after 54 minutes", 1)
-		time.Sleep(time.Minute) // of the bubble's fake clock
+		pass(time.Minute)
 		w.together(client)
 		w.wantExchanges("five minutes before its end", 2)
 		if lists := w.callsOf("GET /repos/{owner}/{repo}/actions/runners"); lists.Total-lists.NotModified > 20 {
@@ -153,7 +153,7 @@ func TestAppTokenIsRenewedWhereGitHubRefusesIt(t *testing.T) {
 		client := w.direct(credential, nil)
 		defer client.Close()
 		w.list(client)
-		time.Sleep(10 * time.Minute) // of the bubble's fake clock
+		pass(10 * time.Minute)
 		if err := w.ExpireTokens(credential.App.ClientID); err != nil {
 			t.Fatal(err)
 		}
@@ -162,7 +162,7 @@ func TestAppTokenIsRenewedWhereGitHubRefusesIt(t *testing.T) {
 		w.wantExchanges("after its early end", 2)
 
 		// Where no token helps, GitHub is not asked for one with each call.
-		time.Sleep(10 * time.Minute) // of the bubble's fake clock
+		pass(10 * time.Minute)
 		w.fault(lab.Fault{Kind: lab.FaultStatus, Status: 401, On: "list"})
 		for range 5 {
 			_, err := client.Runners(t.Context(), w.repository(), "")
@@ -213,7 +213,7 @@ func TestAppTokenIsKeptForTheNextProcess(t *testing.T) {
 			w.wantExchanges("after "+name, 1)
 		}
 		w.ResetCalls()
-		time.Sleep(time.Hour) // of the bubble's fake clock
+		pass(time.Hour)
 		process(credential)
 		w.wantExchanges("after an hour", 1)
 		if strings.Count(string(cache.data), "ghs_") != 1 {
@@ -326,7 +326,7 @@ func TestAppThatIsRateLimited(t *testing.T) {
 			}
 		}
 		w.wantExchanges("while limited", 1)
-		time.Sleep(91 * time.Second) // of the bubble's fake clock
+		pass(91 * time.Second)
 		w.list(client)
 	})
 }
@@ -415,4 +415,10 @@ func TestFormerApp(t *testing.T) {
 	if err := client.Deregister(testContext(t), w.repository(), 1); err != nil {
 		t.Errorf("a runner that is gone where the former App sees: %v", err)
 	}
+}
+
+// pass lets time go by on the fake clock of the bubble that a test runs in, for tokens
+// to grow old: nobody waits.
+func pass(length time.Duration) {
+	time.Sleep(length)
 }

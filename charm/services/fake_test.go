@@ -159,13 +159,17 @@ func install(t *testing.T, charmDir string) {
 	t.Helper()
 	self, err := os.Executable()
 	must(t, err)
-	for name, source := range map[string]string{"github-runner": self, "pebble": pebbleProgram} {
-		data, err := os.ReadFile(source)
-		must(t, err)
-		path := filepath.Join(charmDir, name)
-		must(t, os.RemoveAll(path))
-		must(t, os.WriteFile(path, data, 0o755))
-	}
+	replace(t, filepath.Join(charmDir, "github-runner"), self)
+	replace(t, filepath.Join(charmDir, "pebble"), pebbleProgram)
+}
+
+// replace puts a copy of a program in the place of what is at a path, as a new file.
+func replace(t *testing.T, path, program string) {
+	t.Helper()
+	data, err := os.ReadFile(program)
+	must(t, err)
+	must(t, os.RemoveAll(path))
+	must(t, os.WriteFile(path, data, 0o755))
 }
 
 func must(t *testing.T, err error) {
@@ -255,12 +259,12 @@ func halt(t *testing.T, p process) {
 		if len(paths) > 0 && !slices.ContainsFunc(paths, runs) {
 			return
 		}
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Millisecond) // the kernel tells nobody but the parent
 	}
 	t.Fatalf("process %d does not stop", p.pid)
 }
 
-// runs reports whether the thread of a stat file runs, or may. One that has ended does
+// runs reports whether the thread of a stat file runs, or may: one that has ended does
 // not.
 func runs(stat string) bool {
 	data, err := os.ReadFile(stat)

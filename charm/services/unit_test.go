@@ -143,10 +143,7 @@ func TestADaemonThatStopsAnsweringIsNamed(t *testing.T) {
 	s := newStage(t, longRoot(t), "github-runner-0-ab12")
 	self, err := os.Executable()
 	must(t, err)
-	data, err := os.ReadFile(self)
-	must(t, err)
-	must(t, os.Remove(s.pebble))
-	must(t, os.WriteFile(s.pebble, data, 0o755))
+	replace(t, s.pebble, self)
 	s.ensure(both)
 
 	ctx, pass := context.WithCancel(t.Context())
@@ -156,7 +153,7 @@ func TestADaemonThatStopsAnsweringIsNamed(t *testing.T) {
 			if _, err := os.Stat(filepath.Join(s.home(), "asked")); err == nil {
 				return
 			}
-			time.Sleep(time.Millisecond)
+			time.Sleep(time.Millisecond) // a file of another process tells nobody
 		}
 	}()
 	if _, err := s.Ensure(overdue{ctx}, both); err == nil || !strings.Contains(err.Error(), "Pebble stopped answering, the next hook replaces it: cannot tell Pebble what to run") {
@@ -200,10 +197,7 @@ func TestARefreshedCharmIsStarted(t *testing.T) {
 	// Only our own binary was replaced: only services are started again.
 	self, err := os.Executable()
 	must(t, err)
-	data, err := os.ReadFile(self)
-	must(t, err)
-	must(t, os.Remove(s.program))
-	must(t, os.WriteFile(s.program, data, 0o755))
+	replace(t, s.program, self)
 	s.ensure(both)
 	if last := s.await(Agent, newAgent.pid); !last.current || s.daemon().pid != newDaemon.pid {
 		t.Errorf("after the second refresh %+v and %+v run", s.daemon(), last)
